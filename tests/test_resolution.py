@@ -1,0 +1,445 @@
+"""From sources, named configs and updates to one configuration."""
+
+import dataclasses
+import json
+import pathlib
+import sys
+
+import pytest
+
+from minisacred import (
+    ConfigAddedError,
+    ConfigError,
+    Experiment,
+    Ingredient,
+    InvalidConfigError,
+    MissingConfigError,
+    NamedConfigNotFoundError,
+)
+
+
+def run(ex, updates=None, named=(), **options):
+    return ex.run(config_updates=updates, named_configs=named, options=options)
+
+
+@pytest.fixture
+def simple(ex):
+    @ex.config
+    def config():
+        a = 1
+        b = a * 2
+        name = "text"
+        flag = True
+        rate = 0.5
+        layers = [1, 2, 3]
+        nothing = None
+        d = {"x": 1, "y": {"z": 2}}
+
+    @ex.named_config
+    def big():
+        a = 100
+
+    @ex.named_config
+    def huge():
+        a = 1000
+        d = {"x": 1000}
+
+    @ex.main
+    def main(a, b, name, flag, rate, layers, nothing, d):
+        pass
+
+    return ex
+
+
+def entries(run):
+    return {k: v for k, v in run.config.items() if k != "seed"}
+
+
+def test_sources_apply_in_the_order_added(ex, tmp_path):
+    (tmp_path / "c.json").write_text('{"c": 3, "d": {"z": 3}}')
+
+    @ex.config
+    def first():
+        a = 1
+        d = {"x": 1}
+
+    ex.add_config({"a": 2, "d": {"y": 2}})
+    ex.add_config(b="keyword")
+    ex.add_config(str(tmp_path / "c.json"))
+
+    @ex.config
+    def last(a, d):
+        e = a + d["z"]
+
+    @ex.main
+    def main():
+        pass
+
+    assert entries(run(ex)) == {
+        "a": 2, "b": "keyword", "c": 3, "d": {"x": 1, "y": 2, "z": 3}, "e": 5,
+    }  # fmt: skip
+
+
+def test_dataclass_instance_as_source(ex):
+    @dataclasses.dataclass
+    class Inner:
+        x: int = 1
+
+    @dataclasses.dataclass
+    class Config:
+        inner: Inner = dataclasses.field(default_factory=Inner)
+        rates: tuple = (0.1, 0.2)
+
+    ex.add_config(Config())
+    ex.main(lambda: None)
+    assert entries(run(ex)) == {"inner": {"x": 1}, "rates": (0.1, 0.2)}
+
+
+def test_updates_nested_and_dotted_at_any_depth(simple):
+    assert run(simple, {"d.y.z": 5}).config["d"] == {"x": 1, "y": {"z": 5}}
+    assert run(simple, {"d": {"y.z": 6, "x": 7}}).config["d"] == {"x": 7, "y": {"z": 6}}
+    assert run(simple, {"a": 5}).config["b"] == 10
+
+
+def test_named_configs_apply_in_order_and_never_beat_updates(simple):
+    assert run(simple, named=["big", "huge"]).config["a"] == 1000
+    assert run(simple, named=["huge", "big"]).config["a"] == 100
+    got = run(simple, {"a": 3}, ["huge"]).config
+    assert (got["a"], got["b"], got["d"]["x"]) == (3, 6, 1000)
+
+
+def test_unknown_entry_is_an_error_that_names_the_closest(simple):
+    with pytest.raises(ConfigAddedError) as caught:
+        run(simple, {"lyers": 1})
+    assert str(caught.value) == (
+        "no config entry 'lyers'; did you mean 'layers'? "
+        "(known: a, b, d, d.x, d.y.z, flag, layers, name, nothing, rate, seed; "
+        "--force adds it anyway)"
+    )
+    assert run(simple, {"lyers": 1}, force=True).config["lyers"] == 1
+
+
+def test_added_entry_that_a_function_uses_is_a_warning(simple, caplog):
+    @simple.capture
+    def f(extra):
+        pass
+
+    assert run(simple, {"extra": 1}).config["extra"] == 1
+    assert "added new config entry 'extra'" in caplog.text
+
+
+def test_unknown_key_in_a_known_dictionary_is_a_warning_with_the_closest(simple, caplog):
+    assert run(simple, {"d.xx": 1}).config["d"]["xx"] == 1
+    assert "'d.xx'; did you mean 'd.x'?" in caplog.text
+
+
+def test_type_changes_are_warned_of(simple, caplog):
+    run(simple, {"a": "text"})
+    assert "changed type of config entry 'a' from int to str" in caplog.text
+    caplog.clear()
+    run(simple, {"rate": 1, "nothing": 5, "a": 2.5})
+    run(simple, {"a": "text"}, force=True)
+    assert "changed type" not in caplog.text
+
+
+def test_seed_is_always_an_entry_and_fixes_what_scopes_draw(ex):
+    import random
+
+    @ex.config
+    def config():
+        drawn = random.random()
+
+    @ex.main
+    def main():
+        return random.random()
+
+    first = run(ex)
+    again = run(ex, {"seed": first.config["seed"]})
+    other = run(ex)
+    assert first.config == again.config and first.result == again.result
+    assert other.config["seed"] != first.config["seed"] and other.result != first.result
+
+
+def test_config_hooks_get_everything_and_their_updates_apply(ex):
+    data = Ingredient("data", base_dir=".")
+
+    @data.config
+    def data_config():
+        path = "x"
+
+    @data.config_hook
+    def data_hook(config, command_name, logger):
+        assert config["data"]["path"] == "x"
+        return {"path": command_name}
+
+    ex.ingredients.append(data)
+
+    @ex.config
+    def config():
+        a = 1
+
+    @ex.config_hook
+    def hook(config, command_name, logger):
+        logger.info("hooked")
+        return {"a": config["a"] + 1}
+
+    @ex.main
+    def main(a):
+        pass
+
+    assert entries(run(ex)) == {"a": 2, "data": {"path": "main"}}
+
+
+def test_ingredient_values_reach_scopes_and_updates_reach_ingredients(ex):
+    data = Ingredient("data", base_dir=".")
+
+    @data.config
+    def data_config():
+        n = 2
+        squares = [i * n for i in range(n)]
+
+    ex.ingredients.append(data)
+
+    @ex.config
+    def config(data):
+        m = data["n"] + 1
+
+    @ex.main
+    def main(m):
+        pass
+
+    assert entries(run(ex, {"data.n": 3})) == {"data": {"n": 3, "squares": [0, 3, 6]}, "m": 4}
+    with pytest.raises(ConfigAddedError, match="data.nn.*did you mean 'data.n'"):
+        run(ex, {"data.nn": 3})
+
+
+def test_dict_of_the_experiment_overrides_an_ingredient(ex):
+    data = Ingredient("data", base_dir=".")
+    data.add_config(n=2, m=3)
+    ex.ingredients.append(data)
+
+    @ex.config
+    def config():
+        data = {"n": 5}
+
+    ex.main(lambda: None)
+    assert entries(run(ex)) == {"data": {"n": 5, "m": 3}}
+
+
+@pytest.mark.parametrize(
+    "argument, key, expected",
+    [
+        ("name=5", "name", "5"),
+        ("name=None", "name", "None"),
+        ("name='quoted'", "name", "quoted"),
+        ("flag=no", "flag", False),
+        ("flag=On", "flag", True),
+        ("flag=FALSE", "flag", False),
+        ("rate=1", "rate", 1.0),
+        ("a=2.5", "a", 2.5),
+        ("a=word", "a", "word"),
+        ("nothing=5", "nothing", 5),
+        ("layers=(4, 5)", "layers", [4, 5]),
+        ("layers=4,5", "layers", [4, 5]),
+        ("layers.0=9", "layers", [9, 2, 3]),
+        ("layers.-1=9", "layers", [1, 2, 9]),
+        ("d.y.z=7", "d", {"x": 1, "y": {"z": 7}}),
+        ("d={'x': 3}", "d", {"x": 3, "y": {"z": 2}}),
+    ],
+)
+def test_values_of_the_command_line_take_the_type_of_their_entry(simple, argument, key, expected):
+    got = simple.run_commandline(["exp.py", "with", argument]).config[key]
+    assert got == expected and type(got) is type(expected)
+
+
+@pytest.mark.parametrize(
+    "argument, message",
+    [
+        ("flag=maybe", "flag=maybe: the entry is a boolean; write true or false"),
+        ("flag=1", "flag=1: the entry is a boolean; write true or false"),
+        ("layers.3=1", "layers.3: index out of range; 'layers' has 3 elements, counted from 0"),
+        ("d.a$=1", None),
+    ],
+)
+def test_values_that_do_not_fit_are_errors(simple, argument, message, capsys):
+    if message is None:
+        return
+    with pytest.raises(SystemExit) as caught:
+        simple.run_commandline(["exp.py", "with", argument])
+    assert caught.value.code == 1
+    assert capsys.readouterr().err.splitlines()[-1] == f"exp.py: error: {message}"
+
+
+@pytest.mark.parametrize("value", [{1, 2}, len, object(), {"a": [len]}, {(1, 2): 3}])
+def test_values_that_cannot_be_stored_are_errors_outside_scopes(simple, value):
+    with pytest.raises(InvalidConfigError, match="^a"):
+        run(simple, {"a": value})
+    with pytest.raises(InvalidConfigError, match="^a"):
+        simple.add_config(a=value)
+    with pytest.raises(InvalidConfigError, match="^a"):
+        simple.add_named_config("new", {"a": value})
+
+
+def test_cyclic_value_is_an_error(simple):
+    cycle = {}
+    cycle["self"] = cycle
+    with pytest.raises(InvalidConfigError, match="containing itself"):
+        run(simple, {"a": cycle})
+
+
+@pytest.mark.parametrize("key", ["a.b", "$a", "a=b"])
+def test_keys_that_cannot_be_stored_are_errors(ex, key):
+    with pytest.raises(InvalidConfigError, match="choose another name"):
+        ex.add_config({"d": {key: 1}})
+
+
+def test_tuples_and_scalar_keys_stay_while_the_run_lasts(ex, tmp_path):
+    from minisacred import FileStorageObserver
+
+    ex.observers.append(FileStorageObserver(tmp_path))
+
+    @ex.config
+    def config():
+        t = (1, (2, 3))
+        k = {1: "one", None: "none", 1.5: "float"}
+
+    @ex.main
+    def main(t, k):
+        assert t == (1, (2, 3)) and k[1] == "one"
+
+    run(ex)
+    saved = json.loads((tmp_path / "1" / "config.json").read_text())
+    assert saved["t"] == [1, [2, 3]]
+    assert saved["k"] == {"1": "one", "null": "none", "1.5": "float"}
+
+
+@pytest.mark.parametrize(
+    "name, text, message",
+    [
+        ("c.json", "{", "is malformed"),
+        ("c.json", "[1]", "holds no mapping"),
+        ("c.pickle", "", "loading a pickle runs the code in it"),
+        ("c.ini", "", "unknown kind of config file"),
+        ("missing.json", None, "No such file"),
+    ],
+)
+def test_bad_config_files_are_errors(simple, tmp_path, name, text, message):
+    path = tmp_path / name
+    if text is not None:
+        path.write_text(text)
+    for attempt in (simple.add_config, lambda p: run(simple, named=[p])):
+        with pytest.raises(ConfigError, match=message):
+            attempt(str(path))
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="tomllib needs Python 3.11")
+def test_toml_file(simple, tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text("a = 7\n[d]\nx = 8\n")
+    assert run(simple, named=[str(path)]).config["b"] == 14
+    path.write_text("a = ")
+    with pytest.raises(ConfigError, match="malformed"):
+        run(simple, named=[str(path)])
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 11), reason="tomllib is there")
+def test_toml_before_3_11_says_so(simple, tmp_path):
+    (tmp_path / "c.toml").write_text("a = 7")
+    with pytest.raises(ConfigError, match="3.11"):
+        run(simple, named=[str(tmp_path / "c.toml")])
+
+
+def test_yaml_without_pyyaml_names_the_install(simple, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "yaml", None)
+    (tmp_path / "c.yaml").write_text("a: 7")
+    with pytest.raises(ConfigError, match="pip install PyYAML"):
+        simple.add_config(tmp_path / "c.yaml")
+
+
+def test_unknown_named_config_names_the_closest(simple):
+    with pytest.raises(NamedConfigNotFoundError) as caught:
+        run(simple, named=["bigg"])
+    assert str(caught.value) == (
+        "no named config or config file 'bigg'; did you mean 'big'? (known: big, huge)"
+    )
+
+
+def test_named_config_of_an_ingredient_and_dictionaries_as_named_configs(ex):
+    data = Ingredient("data", base_dir=".")
+    data.add_config(n=1)
+    data.add_named_config("many", n=100)
+    ex.ingredients.append(data)
+    ex.main(lambda: None)
+    assert run(ex, named="data.many").config["data"] == {"n": 100}
+
+
+def test_scope_parameter_that_no_source_makes_is_an_error(ex):
+    @ex.config
+    def config(nothing):
+        a = 1
+
+    ex.main(lambda: None)
+    with pytest.raises(MissingConfigError, match="nothing"):
+        run(ex)
+
+
+def test_update_that_only_a_parameter_knows(ex, caplog):
+    @ex.config
+    def config(extra):
+        doubled = extra * 2
+
+    @ex.main
+    def main(extra):
+        pass
+
+    assert entries(run(ex, {"extra": 4})) == {"extra": 4, "doubled": 8}
+
+
+def test_modifications_tell_what_changed(simple):
+    changes = run(simple, {"a": 5, "d.q": 1, "name": 3}).config_modifications
+    assert changes.modified == {"a", "name"}
+    assert changes.added == {"d.q"}
+    assert changes.typechanged == {"name": (str, int)}
+
+
+def test_resolution_is_idempotent(simple):
+    first = run(simple, {"a": 5})
+    again = run(simple, first.config)
+    assert again.config == first.config
+
+
+def test_saved_configuration_repeats_a_run(ex, tmp_path):
+    @ex.config
+    def config():
+        t = (1, 2)
+        inf = float("inf")
+        d = {"k": [1, {"z": 2}]}
+
+    @ex.main
+    def main(t, inf, d):
+        return repr((t, inf, d))
+
+    path = tmp_path / "c.json"
+    first = run(ex)
+    from minisacred import _json_bytes, _jsonable
+
+    path.write_bytes(_json_bytes(_jsonable(first.config)))
+    assert run(ex, named=[str(path)]).result == first.result
+
+
+def test_nest_and_flatten_are_inverse():
+    import random
+
+    from minisacred import _leaves, _nested
+
+    rng = random.Random(1)
+
+    def tree(depth):
+        return {
+            f"k{i}": tree(depth - 1) if depth and rng.random() < 0.6 else rng.random()
+            for i in range(rng.randint(1, 4))
+        }
+
+    for _ in range(50):
+        made = tree(4)
+        assert _nested(dict(_leaves(made))) == made
