@@ -1766,7 +1766,8 @@ class _Tee(io.TextIOBase):
             self._waiting.append(data)
             self._size += len(data)
             # Stored when the real stream flushes: a system call for each write would be slow.
-            if self._size > 8192 or (self._flushes_lines and b"\n" in data):
+            is_line = self._flushes_lines and b"\n" in data
+            if is_line or self._size > 8192 or not isinstance(text, str):
                 self.flush_stored()
         return len(text) if written is None else int(written)
 
@@ -1822,6 +1823,7 @@ class _SysCapture(_Capture):
     """Captures what goes through `sys.stdout` and `sys.stderr`."""
 
     mode = "sys"
+    _is_open = False
 
     def start(self, path: str) -> None:
         self.path = path
@@ -1840,6 +1842,8 @@ class _SysCapture(_Capture):
         self._append(b"")
 
     def stop(self) -> None:
+        if not self._is_open:
+            return
         sys.stdout, sys.stderr = self._before
         self._redirect_handlers(dict(zip(self._tees, self._before)))
         self.sync()
@@ -3147,30 +3151,23 @@ class _Link:
 _OPEN_STATUSES = ("QUEUED", "RUNNING", "DEAD")
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM: handled wherever Ctrl+C is."""
-
-    signal = signal.SIGTERM
-
-
 class _SignalGuard:
-    """Turns SIGINT and SIGTERM into exceptions, though not while the run is being recorded.
+    """Turns SIGINT and SIGTERM into KeyboardInterrupt, but not while the run is being recorded.
 
-    Only in the main thread, and only signals that the program does not handle itself.
+    Only in the main thread, and only signals that the program does not handle itself. SIGTERM
+    raises the very same exception: libraries handle that one well.
     """
 
     def __init__(self, with_sigterm: bool) -> None:
-        self._exceptions: dict[int, type[KeyboardInterrupt]] = {signal.SIGINT: KeyboardInterrupt}
-        if with_sigterm:
-            self._exceptions[signal.SIGTERM] = _Terminated
+        self._numbers = [signal.SIGINT, signal.SIGTERM] if with_sigterm else [signal.SIGINT]
         self._old: dict[int, Any] = {}
         self._is_holding = True
-        self._has_raised = False
-        self._pending: type[KeyboardInterrupt] | None = None
+        self._pending: int | None = None
+        self.raised: int | None = None  #: the signal for which the exception was raised
 
     def __enter__(self) -> _SignalGuard:
         if threading.current_thread() is threading.main_thread():
-            for number in self._exceptions:
+            for number in self._numbers:
                 old = signal.getsignal(number)
                 outer = isinstance(getattr(old, "__self__", None), _SignalGuard)
                 if outer or old in (signal.SIG_DFL, signal.default_int_handler):
@@ -3192,19 +3189,18 @@ class _SignalGuard:
         self._is_holding = True
 
     def raise_pending(self) -> None:
-        pending, self._pending = self._pending, None
-        if pending:
-            self._has_raised = True
-            raise pending
+        if self._pending is not None:
+            self.raised, self._pending = self._pending, None
+            raise KeyboardInterrupt
 
     def _handle(self, number: int, frame: types.FrameType | None) -> None:
         # After the first exception, one in the frame that handles it would escape from it.
-        handles = self._has_raised and frame is not None and frame.f_code in _HANDLING_CODE
+        handles = self.raised and frame is not None and frame.f_code in _HANDLING_CODE
         if self._is_holding or handles:
-            self._pending = self._pending or self._exceptions[number]
-            return
-        self._has_raised = True
-        raise self._exceptions[number]
+            self._pending = number
+        else:
+            self.raised = number
+            raise KeyboardInterrupt
 
 
 class _ActiveRuns:
@@ -3294,10 +3290,10 @@ def _user_traceback(trace: types.TracebackType | None) -> types.TracebackType | 
 
 def _check_measurement(name: Any, value: Any) -> Any:
     """Return a measurement as a plain number; raise TypeError for anything else."""
-    if type(value) is float or type(value) is int:
-        return value
     if not isinstance(name, str):
         raise TypeError(f"the name of a metric must be a string, not {name!r}")
+    if type(value) is float or type(value) is int:
+        return value
     if type(value).__module__.partition(".")[0] in ("numpy", "torch") and hasattr(value, "item"):
         try:
             value = value.item()
@@ -3362,6 +3358,7 @@ class Run:
         self.collect_facts: Callable[[], tuple[Config, Config, str]] | None = None
         self.update_facts: Callable[[], Config] | None = None
         self.is_commandline = False
+        self.interrupted_by: int | None = None  #: the signal that ended the run
         self._pid = os.getpid()
         self._capture = _Capture()
         self._output_path: str | None = None
@@ -3458,8 +3455,11 @@ class Run:
         _active_runs.enter(self)
         try:
             with _SignalGuard(self.is_commandline) as guard:
-                self._execute(guard, args)
-                guard.raise_pending()
+                try:
+                    self._execute(guard, args)
+                    guard.raise_pending()
+                finally:
+                    self.interrupted_by = guard.raised
         finally:
             _active_runs.leave(self)
         return self.result
@@ -3762,11 +3762,20 @@ def _positive(text: Any) -> float:
     return number
 
 
-_positive.__name__ = "positive number"
+_positive.__name__ = "positive number of seconds"  # argparse names the kind by it
+
+
+def _capture_mode(text: str) -> str:
+    if text not in ("no", "sys", "fd"):
+        raise ValueError
+    return text
+
+
+_capture_mode.__name__ = "mode (no, sys, fd)"
 
 _OPTIONS = [
     _Option("-b", "--beat-interval", "SECONDS", "time between two heartbeats", _positive),
-    _Option("-C", "--capture", "MODE", "how to capture output: no, sys or fd"),
+    _Option("-C", "--capture", "MODE", "how to capture output: no, sys or fd", _capture_mode),
     _Option("-c", "--comment", "TEXT", "a comment to store with the run"),
     _Option("-d", "--debug", None, "whole tracebacks, and exceptions left to a debugger"),
     _Option("-D", "--pdb", None, "start the debugger pdb where the run failed"),
@@ -3922,11 +3931,10 @@ def _first_line(doc: str | None) -> str:
     return (doc or "").strip().partition("\n")[0].strip()
 
 
-def _die_of(error: KeyboardInterrupt) -> None:
-    """End the process as the signal behind `error` would have done, after a regular clean-up."""
+def _die_of(number: int) -> None:
+    """End the process as a signal would have done, after a regular clean-up."""
     import atexit
 
-    number = getattr(error, "signal", signal.SIGINT)
     atexit._run_exitfuncs()
     _flush_streams()
     if os.name == "posix":
@@ -4400,8 +4408,8 @@ class Experiment(Ingredient):
                 run = self._requested_run(request)
                 self._execute(run)
             return run
-        except KeyboardInterrupt as error:
-            _die_of(error)
+        except KeyboardInterrupt:
+            _die_of((run and run.interrupted_by) or signal.SIGINT)
         except SystemExit:
             raise
         except BaseException as error:
@@ -4583,7 +4591,8 @@ class Experiment(Ingredient):
             try:
                 chosen[dest] = known[dest].kind(value) if known[dest].kind is not str else value
             except (TypeError, ValueError):
-                raise _UsageError(f"option {known[dest].long}: invalid value {value!r}") from None
+                kind = known[dest].kind.__name__
+                raise _UsageError(f"option {known[dest].long}: {value!r} is no {kind}") from None
         return chosen
 
     def _named_config(self, name: str) -> tuple[str, _Source]:

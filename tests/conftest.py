@@ -116,4 +116,4 @@ def ex():
     """An experiment of this process, with settings and logging put back afterwards."""
     import minisacred
 
-    return minisacred.Experiment("exp", base_dir=str(ROOT / "tests"))
+    return minisacred.Experiment("exp", base_dir=str(ROOT / "tests"), save_git_info=False)

@@ -1,0 +1,377 @@
+"""Captured output: whatever the program and its children print, and nothing lost."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import environment
+
+from minisacred import apply_backspaces_and_linefeeds
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="descriptors are captured on POSIX only")
+
+
+def user_lines(text):
+    """Return the lines that are not from the log."""
+    return [line for line in text.splitlines() if " - exp - " not in line]
+
+
+def test_fd_captures_python_c_and_children(place):
+    done = place(
+        """
+        import ctypes, os, subprocess, sys
+
+        @ex.main
+        def main():
+            print("from python")
+            print("to stderr", file=sys.stderr)
+            sys.stdout.flush()
+            os.write(1, b"from a system call\\n")
+            ctypes.CDLL(None).puts(b"from C")
+            subprocess.run(["sh", "-c", "echo from a child; echo child error >&2"])
+        """,
+        "-F", "runs",
+    )  # fmt: skip
+    expected = {"from python", "to stderr", "from a system call", "from C", "from a child",
+                "child error"}  # fmt: skip
+    assert set(user_lines(done.run().cout)) == expected
+    assert expected - {"to stderr", "child error"} == set(done.out.splitlines())
+    assert {"to stderr", "child error"} == set(user_lines(done.err))
+
+
+def test_order_is_exact_when_stdout_and_stderr_are_one_file(place):
+    done = place(
+        """
+        import os
+
+        @ex.main
+        def main():
+            for i in range(2000):
+                os.write(1 + i % 2, b"%d\\n" % i)
+        """,
+        "-F", "runs", stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert user_lines(done.run().cout) == [str(i) for i in range(2000)]
+    assert user_lines(done.out) == [str(i) for i in range(2000)]
+
+
+@pytest.mark.parametrize("mode", ["fd", "sys"])
+def test_much_output_arrives_whole_in_little_memory(place, mode):
+    done = place(
+        """
+        import resource, sys
+
+        @ex.main
+        def main():
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            line = "x" * 1023 + "\\n"
+            for i in range(100 * 1024):
+                sys.stdout.write(line)
+            grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+            assert grown < 20 * 1024, grown
+        """,
+        "-F", "runs", "-C", mode, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.code == 0
+    assert (done.run().path / "cout.txt").stat().st_size >= 100 * 1024 * 1024
+
+
+def test_large_write_in_c_with_the_gil_held(place):
+    done = place(
+        """
+        import ctypes
+
+        @ex.main
+        def main():
+            data = b"y" * (4 << 20)
+            assert ctypes.PyDLL(None).write(1, data, len(data)) == len(data)
+        """,
+        "-F", "runs",
+    )  # fmt: skip
+    assert done.code == 0 and done.out.count("y") == 4 << 20
+    assert done.run().cout.count("y") == 4 << 20
+
+
+def test_output_written_before_a_kill_is_kept(place):
+    place.write(
+        """
+        import os, signal
+
+        @ex.main
+        def main():
+            for i in range(1000):
+                os.write(1, b"line %d\\n" % i)
+            os.kill(os.getpid(), signal.SIGKILL)
+        """
+    )
+    done = place.python("exp.py", "-F", "runs")
+    assert done.code == -signal.SIGKILL
+    deadline = time.monotonic() + 10
+    while "line 999\n" not in place.run().cout and time.monotonic() < deadline:
+        time.sleep(0.01)
+    lines = user_lines(place.run().cout)
+    assert [line for line in lines if line.startswith("line ")] == [f"line {i}" for i in range(1000)]
+
+
+def test_sys_mode_keeps_order_and_captures_old_handlers_and_bytes(place):
+    done = place(
+        """
+        import logging, sys
+        logging.basicConfig(format="%(message)s")   # holds the stderr of now
+
+        @ex.main
+        def main():
+            print("one", flush=True)
+            logging.getLogger("lib").warning("two")
+            sys.stdout.buffer.write(b"three\\n")
+            sys.stdout.buffer.flush()
+            sys.stdout.write("four\\n")
+            assert not sys.stdout.isatty()
+            assert sys.stdout.fileno() == 1
+        """,
+        "-F", "runs", "-C", "sys",
+    )  # fmt: skip
+    assert done.code == 0
+    lines = user_lines(done.run().cout)
+    assert [w for w in lines if w in ("one", "three", "four")] == ["one", "three", "four"]
+    assert "two" in lines
+    assert user_lines(done.out) == ["one", "three", "four"]
+
+
+@pytest.mark.parametrize("mode", ["fd", "sys"])
+def test_streams_and_descriptors_are_as_before_afterwards(place, mode):
+    done = place(
+        """
+        import io, os, sys
+
+        def state():
+            links = []
+            for fd in os.listdir("/proc/self/fd"):
+                try:
+                    links.append((fd, os.readlink(f"/proc/self/fd/{fd}")))
+                except OSError:
+                    pass
+            return [link for link in links if "/proc/" not in link[1]], sys.stdout, sys.stderr
+
+        @ex.main
+        def main(fail=False):
+            sys.stdout = io.StringIO()
+            print("lost")
+            if fail:
+                raise ValueError
+
+        before = state()
+        ex.observers.append(FileStorageObserver("runs"))
+        for fail in (False, True, False):
+            try:
+                ex.run(config_updates={"fail": fail}, options={"capture": MODE})
+            except ValueError:
+                pass
+            assert state() == before, (before, state())
+        print("after")
+        """.replace("MODE", repr(mode)),
+        script={"footer": ""},
+    )
+    assert done.out == "after\n", done.err
+    assert not subprocess.run(["pgrep", "-f", str(place.path)], capture_output=True).stdout
+
+
+def test_nested_runs_each_capture_their_output(place):
+    done = place(
+        """
+        inner = Experiment("inner")
+
+        @inner.main
+        def inner_main():
+            print("inside")
+
+        @ex.main
+        def main():
+            print("before", flush=True)
+            inner.run()
+            print("after", flush=True)
+
+        observer = FileStorageObserver("runs")
+        ex.observers.append(observer)
+        inner.observers.append(observer)
+        """,
+    )
+    assert [w for w in user_lines(done.run("1").cout) if " - " not in w] == [
+        "before", "inside", "after"]  # fmt: skip
+    assert "inside" in user_lines(done.run("2").cout)
+    assert not {"before", "after"} & set(user_lines(done.run("2").cout))
+    assert done.run("1").run["status"] == done.run("2").run["status"] == "COMPLETED"
+
+
+def test_background_child_does_not_delay_the_end_and_is_still_recorded(place):
+    start = time.monotonic()
+    done = place(
+        """
+        import subprocess
+
+        @ex.main
+        def main():
+            subprocess.Popen(["sh", "-c", "echo child; sleep 4; echo late"])
+        """,
+        "-F", "runs", stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert time.monotonic() - start < 3
+    assert done.run().run["status"] == "COMPLETED"
+    deadline = time.monotonic() + 15
+    while "late" not in done.run().cout and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert user_lines(done.run().cout) == ["child", "late"]
+
+
+def test_undecodable_bytes_are_replaced_in_what_is_read(place):
+    done = place(
+        """
+        import os
+
+        @ex.main
+        def main(_run):
+            os.write(1, b"\\xff\\xfe bytes\\n")
+            assert "bytes" in _run.captured_out
+        """,
+        "-F", "runs", stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert done.code == 0
+    assert b"\xff\xfe bytes\n" in (done.run().path / "cout.txt").read_bytes()
+
+
+def test_captured_out_is_up_to_date_in_the_run_and_kept_after_it(place):
+    done = place(
+        """
+        @ex.main
+        def main(_run):
+            print("something")
+            assert "something" in _run.captured_out
+
+        class Quiet(RunObserver):
+            pass
+
+        ex.observers.append(Quiet())
+        run = ex.run()
+        assert "something" in run.captured_out
+        """,
+        script={"footer": ""},
+    )
+    assert done.code == 0, done.err
+
+
+def test_filter_is_applied_to_the_whole_text_at_the_end(place):
+    done = place(
+        """
+        ex.captured_out_filter = apply_backspaces_and_linefeeds
+
+        @ex.main
+        def main(_run):
+            for i in range(101):
+                print(f"\\r{i:3} %", end="", flush=True)
+            print()
+            assert "50 %" in _run.captured_out
+        """,
+        "-F", "runs",
+    )  # fmt: skip
+    assert user_lines(done.run().cout) == ["100 %"]
+    assert "50 %" in done.out
+
+
+def test_filter_that_fails_leaves_the_raw_text_and_a_warning(place):
+    done = place(
+        """
+        @ex.main
+        def main():
+            print("raw")
+
+        ex.captured_out_filter = lambda text: text.wrong
+        """,
+        "-F", "runs",
+    )  # fmt: skip
+    assert done.code == 0 and "raw" in done.run().cout
+    assert "captured_out_filter failed" in done.err
+
+
+def test_no_capture_when_asked_for(place):
+    done = place("@ex.main\ndef main():\n    print('x')\n", "-F", "runs", "-C", "no")
+    assert done.out == "x\n" and done.run().cout == ""
+
+
+def test_wrong_mode_is_an_error_and_records_nothing(place):
+    done = place("@ex.main\ndef main():\n    print('x')\n", "-F", "runs", "-C", "fb")
+    assert done.code == 2
+    assert done.err.splitlines()[-1].startswith("exp.py: error: ") and "'fb'" in done.err
+    assert not (place.path / "runs").exists()
+
+
+def test_closed_terminal_does_not_cost_the_record(place):
+    path = place.write(
+        """
+        @ex.main
+        def main():
+            for i in range(20000):
+                print("line", i)
+        """
+    )
+    subprocess.run(
+        f"{sys.executable} {path.name} -F runs 2>/dev/null | head -n 1",
+        shell=True, cwd=place.path, env=environment(), capture_output=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 10
+    while place.run().run["status"] == "RUNNING" and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert "line 19999\n" in place.run().cout
+
+
+def test_missing_stdout_is_survived(place):
+    place.write("@ex.main\ndef main():\n    return 5\n")
+    subprocess.run(
+        f'"{sys.executable}" exp.py -F runs >&- 2>&-', shell=True, cwd=place.path, check=True,
+        env=environment(),
+    )  # fmt: skip
+    assert place.run().run["result"] == 5
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_multiprocessing_children_are_captured_and_leave_the_status_alone(place, method):
+    done = place(
+        """
+        import multiprocessing
+
+        def work(i):
+            print("worker", i, flush=True)
+
+        @ex.main
+        def main():
+            context = multiprocessing.get_context(METHOD)
+            for i in range(3):
+                process = context.Process(target=work, args=(i,))
+                process.start()
+                process.join()
+        """.replace("METHOD", repr(method)),
+        "-F", "runs",
+    )  # fmt: skip
+    assert [w for w in user_lines(done.run().cout) if "worker" in w] == [
+        "worker 0", "worker 1", "worker 2"]  # fmt: skip
+    assert done.run().run["status"] == "COMPLETED"
+
+
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        ("a\rb", "b"), ("abc\rx", "xbc"), ("ab\b\bX", "Xb"), ("\b\bok", "ok"), ("a\r\nb", "a\nb"),
+        ("10%\r20%\r\n", "20%\n"), ("", ""), ("a\n\b", "a\n"), ("abc\r", "abc"), ("x\b", "x"),
+    ],
+)  # fmt: skip
+def test_backspaces_and_linefeeds(text, shown):
+    assert apply_backspaces_and_linefeeds(text) == shown
+
+
+def test_backspaces_and_linefeeds_takes_linear_time():
+    text = "\r50%" * 200_000 + "\b" * 100_000 + "x" * 100_000
+    assert apply_backspaces_and_linefeeds(text) == "x" * 100_000
+    assert re.fullmatch("x+", apply_backspaces_and_linefeeds("\b" * 10 + "x" * 5))
