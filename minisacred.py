@@ -69,6 +69,7 @@ if TYPE_CHECKING:  # typing costs 3 ms to import; annotations are never evaluate
 __version__ = "0.1.0"
 
 __all__ = [
+    "SETTINGS",
     "CircularDependencyError",
     "ConfigAddedError",
     "ConfigError",
@@ -81,7 +82,6 @@ __all__ = [
     "ObserverError",
     "Run",
     "RunObserver",
-    "SETTINGS",
     "SacredError",
     "SacredInterrupt",
     "SettingError",
@@ -323,8 +323,9 @@ def _nested(updates: Mapping[Any, Any], path: str = "") -> Config:
             value = _nested(value, _join(path, key))
         if isinstance(key, str):
             old = _get_path(tree, key)
-            both = isinstance(value, dict) and isinstance(old, dict)
-            _set_path(tree, key, _merged(old, value) if both else value)
+            if isinstance(value, dict) and isinstance(old, dict):
+                value = _merged(old, value)
+            _set_path(tree, key, value)
         else:
             tree[key] = value
     return tree
@@ -872,7 +873,7 @@ def _parse_function(function: types.FunctionType) -> ast.FunctionDef:
     except LookupError:
         raise InvalidConfigError(
             f"the source of config scope {function.__qualname__!r} is not available, and without "
-            "it updates cannot be applied; define it in a file or notebook cell, or use add_config()"
+            "it updates cannot be applied; define it in a file or a cell, or use add_config()"
         ) from None
     ast.increment_lineno(tree, code.co_firstlineno - (2 if lines[0][:1].isspace() else 1))
     for node in ast.walk(tree):
@@ -1072,7 +1073,7 @@ def _read_config_file(path: str) -> Config:
         raise ConfigError(f"{path}: unknown kind of config file; use .json, .toml or .yaml")
     try:
         with open(path, "rb") as file:
-            entries = _CONFIG_FILES[kind](file)
+            entries: Any = _CONFIG_FILES[kind](file)
     except OSError as error:
         raise ConfigError(f"config file {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
@@ -1088,7 +1089,7 @@ def _one_line(error: object) -> str:
 
 def _load_toml(file: Any) -> Any:
     try:
-        import tomllib
+        import tomllib  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
         raise ConfigError(f"{file.name}: reading TOML needs Python 3.11 or newer") from None
     return tomllib.load(file)
@@ -1105,7 +1106,12 @@ def _load_yaml(file: Any) -> Any:
         raise ValueError(error) from None
 
 
-_CONFIG_FILES = {".json": json.load, ".toml": _load_toml, ".yaml": _load_yaml, ".yml": _load_yaml}
+_CONFIG_FILES: dict[str, Callable[[Any], Any]] = {
+    ".json": json.load,
+    ".toml": _load_toml,
+    ".yaml": _load_yaml,
+    ".yml": _load_yaml,
+}
 
 
 def _source(entries: Any, **more: Any) -> _Source:
@@ -1398,7 +1404,10 @@ def _capture(function: Any, prefix: str | None = None) -> Any:
         needed = [n for n in random_names if n not in names[: len(args)] and n not in kwargs]
         if needed and context is not _NO_CONTEXT:
             seed = kwargs.get("_seed") or context.next_seed()
-            made = {"_seed": lambda: seed, "_rnd": lambda: _generator(seed)}
+            made: dict[str, Callable[[], Any]] = {
+                "_seed": lambda: seed,
+                "_rnd": lambda: _generator(seed),
+            }
             fill.update({name: made[name]() for name in needed})
         return args, fill
 
@@ -1505,10 +1514,10 @@ def _convert(value: Any, strange: list[str] | None, inside: tuple[int, ...]) -> 
         number = int(value)
         return number if number.bit_length() <= _MAX_INT_BITS else hex(number)
     if isinstance(value, float):
-        number = float(value)
-        if number - number == 0:
-            return number
-        return "NaN" if number != number else "Infinity" if number > 0 else "-Infinity"
+        real = float(value)
+        if real - real == 0:
+            return real
+        return "NaN" if real != real else "Infinity" if real > 0 else "-Infinity"
     if isinstance(value, (bytes, bytearray)):
         return bytes(value).decode("utf-8", "replace")
     if isinstance(value, (datetime.date, datetime.time)):
@@ -1599,7 +1608,7 @@ def _read_file(path: str) -> bytes:
 def _md5(data: bytes) -> str:
     """Return the hexadecimal MD5 digest: Sacred's name for a content, nothing to do with trust."""
     try:
-        from _md5 import md5  # hashlib loads OpenSSL, which takes 3 ms  # type: ignore
+        from _md5 import md5  # type: ignore[import-not-found]  # hashlib loads OpenSSL: 3 ms
     except ImportError:
         from hashlib import md5
     return str(md5(data, usedforsecurity=False).hexdigest())
@@ -1738,7 +1747,7 @@ class _Capture:
     """Captures nothing: mode "no", and the interface of the other two."""
 
     mode = "no"
-    lost = 0
+    lost: int = 0
 
     def start(self, path: str) -> None:
         """Send what is printed from now on to the end of the file `path`, too."""
@@ -1812,7 +1821,7 @@ class _Tee(io.TextIOBase):
         return getattr(self._stream, "encoding", "utf-8")
 
     @property
-    def errors(self) -> Any:  # type: ignore[override]
+    def errors(self) -> Any:
         return getattr(self._stream, "errors", "replace")
 
     def __getattr__(self, name: str) -> Any:
@@ -1831,7 +1840,7 @@ class _SysCapture(_Capture):
         self._lock = threading.RLock()
         self._is_open = True
         self._before = sys.stdout, sys.stderr
-        self._tees = [s and _Tee(s, self._append, self._lock) for s in self._before]
+        self._tees: list[Any] = [s and _Tee(s, self._append, self._lock) for s in self._before]
         sys.stdout, sys.stderr = self._tees  # type: ignore[assignment]
         self._redirect_handlers(dict(zip(self._before, self._tees)))
 
@@ -2581,11 +2590,16 @@ def _check_name(name: str, what: str) -> None:
     raise ObserverError(f"{what} {name[:80]!r} {problem}")
 
 
-def _check_artifact_name(name: str) -> None:
+def _check_artifact_name(name: str, folder: str | None) -> None:
+    """Raise ObserverError unless an artifact may have the name, in the run directory `folder`."""
     _check_name(name, "artifact name")
     first = name.replace("\\", "/").split("/")[0]
     if first.lower() in _OWN_FILES or (first.startswith(".") and first.endswith(".tmp")):
         raise ObserverError(f"artifact name {name!r} is that of a file which the observer writes")
+    if folder is not None:  # a symbolic link in there may lead anywhere
+        parent = os.path.realpath(os.path.dirname(os.path.join(folder, name)))
+        if not _is_below(os.path.join(parent, ""), os.path.realpath(folder)):
+            raise ObserverError(f"artifact name {name!r} leads out of the run directory")
 
 
 def _copy_as(source: str, target: str) -> None:
@@ -2734,13 +2748,8 @@ class FileStorageObserver(RunObserver):
         metadata: Config | None = None,
         content_type: str | None = None,
     ) -> None:
-        _check_artifact_name(name)
         if self.copy_artifacts:
-            target = self._path(*name.replace("\\", "/").split("/"))
-            inside = os.path.realpath(os.path.dirname(target))
-            if inside != self._path() and not _is_below(inside, os.path.realpath(self._path())):
-                raise ObserverError(f"artifact name {name!r} leads out of the run directory")
-            _copy_as(filename, target)
+            _copy_as(filename, self._path(*name.replace("\\", "/").split("/")))
         stored = name if self.copy_artifacts else os.path.abspath(filename)
         if stored not in self.run_entry["artifacts"]:
             self.run_entry["artifacts"].append(stored)
@@ -3106,7 +3115,7 @@ class _Link:
         else:
             if self._is_failing and not self._missed:
                 self._is_failing = False
-                _log.info("observer %s works again", self._name())
+                _log.warning("observer %s works again", self._name())
 
     def _deliver_missed(self) -> None:
         while self._missed:
@@ -3435,7 +3444,7 @@ class Run:
         path = os.path.abspath(os.fspath(filename))
         os.stat(path)
         name = os.path.basename(path) if name is None else name
-        _check_artifact_name(name)
+        _check_artifact_name(name, self.dir)
         self._send(
             "artifact_event",
             name=name,
@@ -3900,11 +3909,9 @@ def _parse_command_line(argv: Sequence[str], options: Sequence[_Option]) -> _Req
         before = before[2:]
     elif before:
         request.command, *before = before
-    if before:
-        hint = "; updates follow the word 'with'" if "=" in before[0] else ""
-        raise _UsageError(f"unexpected {before[0]!r}{hint}; see --help")
-    if request.command and "=" in request.command:
-        raise _UsageError(f"unexpected {request.command!r}; updates follow the word 'with'")
+    for word in [*before, *filter(lambda word: "=" in word, [request.command or ""])]:
+        hint = "; updates follow the word 'with'" if "=" in word else ""
+        raise _UsageError(f"unexpected {word!r}{hint}; see --help")
     request.help = request.help or bool(request.options.pop("help", False))
     request.updates, request.named_configs = _parse_updates(updates)
     return request
@@ -3974,7 +3981,7 @@ class _ConsoleHandler(logging.StreamHandler):  # type: ignore[type-arg]
         self.setFormatter(logging.Formatter("%(levelname)s - %(name)s - %(message)s"))
 
     @property
-    def stream(self) -> Any:  # type: ignore[override]
+    def stream(self) -> Any:
         return sys.stderr
 
 
@@ -4638,7 +4645,8 @@ class Experiment(Ingredient):
         """Warn of suspicious updates; raise ConfigAddedError for entries that nothing uses."""
         if force:
             return
-        used = self._used_entries(command)
+        used = self._used_entries()
+        parameters = set(inspect.signature(command).parameters)
         known = {path for path, _ in _leaves(config)} - summary.added | used
         for path in sorted(summary.added - {"seed"}):
             is_used = any(
@@ -4646,6 +4654,8 @@ class Experiment(Ingredient):
             )
             if path in summary.inside:
                 logger.warning("added new config entry %r%s", path, _did_you_mean(path, known))
+            elif path in parameters and not hasattr(command, "uses"):
+                continue  # of a built-in command, say `save_config with config_filename=…`
             elif is_used:
                 logger.warning("added new config entry %r", path)
             else:
@@ -4655,14 +4665,14 @@ class Experiment(Ingredient):
                 "changed type of config entry %r from %s to %s", path, old.__name__, new.__name__
             )
 
-    def _used_entries(self, command: Any) -> set[str]:
+    def _used_entries(self) -> set[str]:
         """Return the dotted paths that parameters of captured functions can name."""
         used = set()
         for ingredient in self.traverse_ingredients():
             for captured in ingredient._captured:
                 place = _join(self._prefix_of(ingredient), captured.prefix or "")
                 used |= {_join(place, name) for name in captured.uses if name not in _SPECIAL}
-        return used | (set(inspect.signature(command).parameters) - {"run"})
+        return used
 
     def _observers(self, chosen: Config) -> list[Any]:
         observers = list(self.observers)
@@ -4752,7 +4762,7 @@ class Experiment(Ingredient):
         """Return the facts that imports made during the run have changed."""
         new = self._experiment_info(modules)
         # What had been recorded at the start stays, though its file may have changed since.
-        old = {name: digest for name, digest in info["sources"]}
+        old = dict(info["sources"])
         sources = [[name, old.get(name, digest)] for name, digest in new["sources"]]
         return {"sources": sources, "dependencies": new["dependencies"]}
 
@@ -4817,7 +4827,7 @@ class Experiment(Ingredient):
         print(_format_table("Named Configurations:", [(n, d and f"# {d}") for n, d in rows]))
 
     def _save_config(self, run: Run, config_filename: str = "config.json") -> None:
-        """Write the configuration to a file: config.json, or what `config_filename` says."""
+        """Write the configuration to config.json, or the file `config_filename`."""
         config = dict(run.config)
         filename = str(config.pop("config_filename", config_filename))
         _save_config(config, filename)
@@ -4915,7 +4925,7 @@ def _is_alive(run: Config, now: float) -> bool:
     pid = host.get("pid")
     if host.get("hostname") == _host_name() and isinstance(pid, int):
         if host.get("process_start") is not None:
-            return _process_start(pid) == host["process_start"]
+            return bool(_process_start(pid) == host["process_start"])
         try:
             os.kill(pid, 0)
         except OSError:
@@ -4929,9 +4939,94 @@ def _is_alive(run: Config, now: float) -> bool:
     return now - beat.timestamp() <= patience
 
 
+def _list_runs(
+    basedir: str, ids: Sequence[str], status: str | None, sort: str | None
+) -> list[Config]:
+    """Return the rows of `ls`: flat dictionaries, one for each run."""
+    runs = [run for run in load_runs(basedir) if not ids or str(run["_id"]) in ids]
+    flat = [{path: _encode(_jsonable(v)) for path, v in _leaves(run["config"])} for run in runs]
+    differing = {
+        path: None
+        for entries in flat
+        for path, text in entries.items()
+        if path != "seed" and any(other.get(path) != text for other in flat)
+    }
+    rows = []
+    for run in runs:
+        row = {"id": run["_id"], "status": run["status"], "command": run.get("command")}
+        row["start"] = str(run.get("start_time") or "")[:19].replace("T", " ")
+        row["duration"] = _duration(run)
+        row.update({path: _get_path(run["config"], path) for path in differing})
+        row["result"] = run.get("result")
+        row.update({name: m["values"][-1] for name, m in run["metrics"].items() if m["values"]})
+        if run.get("error"):
+            row["error"] = run["error"]
+        if status in (None, run["status"]):
+            rows.append(row)
+    if sort is not None:
+        known = {key for row in rows for key in row}
+        if sort not in known:
+            raise _UsageError(f"no column {sort!r}{_did_you_mean(sort, known)}")
+        rows.sort(
+            key=lambda r: (
+                _is_number(r.get(sort)),
+                r.get(sort, 0) if _is_number(r.get(sort)) else str(r.get(sort, "")),
+            )
+        )
+    return rows
+
+
+def _duration(run: Config) -> str:
+    """Return how long a run has taken so far, as h:mm:ss."""
+    try:
+        start, end = (
+            datetime.datetime.fromisoformat(run[key])
+            for key in ("start_time", "stop_time" if run.get("stop_time") else "heartbeat")
+        )
+    except (KeyError, TypeError, ValueError):
+        return ""
+    return str(datetime.timedelta(seconds=round((end - start).total_seconds())))
+
+
+def _format_rows(rows: Sequence[Config], width: int | None) -> str:
+    """Return a table of the rows, with a column for each key; cut to the width, if any."""
+    keys = list(dict.fromkeys(key for row in rows for key in row))
+    columns = []
+    for key in keys:
+        values = [row.get(key) for row in rows]
+        cells = ["" if v is None else f"{v:.6g}" if type(v) is float else str(v) for v in values]
+        size = max(len(key), *map(len, cells))
+        numeric = any(map(_is_number, values))
+        columns.append([c.rjust(size) if numeric else c.ljust(size) for c in (key, *cells)])
+    return "\n".join("  ".join(line)[:width].rstrip() for line in zip(*columns))
+
+
 def _main(argv: Sequence[str] | None = None) -> int:
-    """Run the module's own command line."""
-    raise NotImplementedError
+    """Run the module's own command line; return the exit code."""
+    parser = _Parser("minisacred", description="Look at recorded runs.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    ls = commands.add_parser("ls", help="list the runs in a directory")
+    ls.add_argument("basedir", metavar="DIR", help="the directory given to -F")
+    ls.add_argument("ids", nargs="*", metavar="ID", help="only these runs")
+    ls.add_argument("--status", help="only runs with this status")
+    ls.add_argument("--sort", metavar="KEY", help="sort by this column")
+    ls.add_argument("--json", action="store_true", help="print a JSON object a line")
+    try:
+        request = parser.parse_args(argv)
+        rows = _list_runs(request.basedir, request.ids, request.status, request.sort)
+    except _UsageError as error:
+        print(f"minisacred: error: {error}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        print(f"minisacred: error: {request.basedir}: {error.strerror}", file=sys.stderr)
+        return 1
+    if request.json:
+        for row in rows:
+            print(_encode(_jsonable(row)))
+    elif rows:
+        is_terminal = sys.stdout.isatty()
+        print(_format_rows(rows, os.get_terminal_size().columns if is_terminal else None))
+    return 0
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import sys
 import time
 
 import pytest
-from conftest import environment
+from helpers import environment
 
 from minisacred import apply_backspaces_and_linefeeds
 
@@ -114,7 +114,9 @@ def test_output_written_before_a_kill_is_kept(place):
     while "line 999\n" not in place.run().cout and time.monotonic() < deadline:
         time.sleep(0.01)
     lines = user_lines(place.run().cout)
-    assert [line for line in lines if line.startswith("line ")] == [f"line {i}" for i in range(1000)]
+    assert [line for line in lines if line.startswith("line ")] == [
+        f"line {i}" for i in range(1000)
+    ]
 
 
 def test_sys_mode_keeps_order_and_captures_old_handlers_and_bytes(place):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import pathlib
 import sys
 
 import pytest
@@ -10,7 +9,6 @@ import pytest
 from minisacred import (
     ConfigAddedError,
     ConfigError,
-    Experiment,
     Ingredient,
     InvalidConfigError,
     MissingConfigError,

@@ -7,7 +7,7 @@ import sys
 import time
 
 import pytest
-from conftest import environment
+from helpers import environment
 
 import minisacred
 from minisacred import Experiment, RunObserver, SacredError

@@ -299,9 +299,10 @@ def test_indented_scopes_decorators_and_multiline_strings():
 left margin
   indented"""
             # a comment
-# another one, further left
+            # another one, further left
             b = [
-1, 2,
+                1,
+                2,
             ]
 
     assert Holder.config() == {"text": "\nleft margin\n  indented", "b": [1, 2]}
@@ -312,7 +313,9 @@ def test_one_line_scope():
     assert config(fixed={"a": 5}) == {"a": 5, "b": 6}
 
 
-def _one_line(): a = 1; b = a + 1  # noqa: E701, E702
+def _one_line():
+    a = 1
+    b = a + 1  # noqa: E701, E702
 
 
 def test_coverage_tools_see_the_users_lines(tmp_path):

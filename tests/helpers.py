@@ -1,0 +1,104 @@
+"""Helpers for tests that run real scripts in processes of their own."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import textwrap
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+HEADER = """\
+from minisacred import *
+from minisacred import Experiment, Ingredient, FileStorageObserver, SETTINGS
+ex = Experiment("exp")
+"""
+
+FOOTER = """
+
+if __name__ == "__main__":
+    ex.run_commandline()
+"""
+
+
+def environment(**more):
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "COVERAGE"))}
+    return {**env, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **more}
+
+
+class Finished:
+    """What a process left behind."""
+
+    def __init__(self, code, out, err, folder):
+        self.code, self.out, self.err, self.folder = code, out, err, folder
+
+    def run(self, name="1"):
+        """Return the files of a run directory, the JSON ones parsed (strictly)."""
+        return RunFiles(self.folder / "runs" / name)
+
+
+def strict(text):
+    def refuse(constant):
+        raise ValueError(f"{constant} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+class RunFiles:
+    def __init__(self, path):
+        self.path = path
+
+    def __getattr__(self, name):
+        """`files.run` is the content of run.json, `files.cout` that of cout.txt, and so on."""
+        for suffix, read in ((".json", strict), (".txt", str)):
+            path = self.path / (name + suffix)
+            if path.exists():
+                return read(path.read_bytes().decode("utf-8"))
+        raise AttributeError(name)
+
+    @property
+    def lines(self):
+        return [strict(line) for line in (self.path / "metrics.jsonl").read_text().splitlines()]
+
+
+class Workplace:
+    """A directory in which scripts are written and run."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def write(self, source, name="exp.py", header=HEADER, footer=FOOTER):
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(header + textwrap.dedent(source) + footer, encoding="utf-8")
+        return path
+
+    def start(self, *argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=None, **options):
+        return subprocess.Popen(
+            [sys.executable, *map(str, argv)],
+            stdout=stdout,
+            stderr=stderr,
+            stdin=subprocess.DEVNULL,
+            cwd=self.path,
+            env=environment(**(env or {})),
+            text=True,
+            **options,
+        )
+
+    def python(self, *argv, timeout=60, **options):
+        process = self.start(*argv, **options)
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        return Finished(process.returncode, out, err, self.path)
+
+    def __call__(self, source, *argv, script={}, **options):
+        """Write an experiment (with header and footer) and run it with these arguments."""
+        path = self.write(source, **script)
+        return self.python(path.relative_to(self.path), *argv, **options)
+
+    def run(self, name="1"):
+        return RunFiles(self.path / "runs" / name)

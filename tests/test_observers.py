@@ -1,0 +1,437 @@
+"""The file observer: directories that can be read with cat, jq and pandas, and back by load_runs."""
+
+import json
+import os
+import pathlib
+import subprocess
+import time
+
+import pytest
+from helpers import strict
+
+from minisacred import FileStorageObserver, ObserverError, _json_text, _jsonable, load_runs
+
+SIMPLE = """
+@ex.config
+def config():
+    foo = 1
+
+@ex.main
+def main(foo, _run):
+    print("hello")
+    for i in range(3):
+        _run.log_scalar("loss", 1 / (i + 1))
+    _run.info["note"] = "x"
+    return foo
+"""
+
+
+def test_run_directory_has_exactly_the_documented_files(place):
+    done = place(SIMPLE, "with", "foo=23", "-F", "runs", "-c", "a comment")
+    assert sorted(os.listdir(place.path / "runs")) == ["1", "_sources"]
+    assert sorted(os.listdir(place.path / "runs/1")) == [
+        "config.json", "cout.txt", "info.json", "metrics.json", "metrics.jsonl", "run.json"]  # fmt: skip
+    files = done.run()
+    run = files.run
+    assert files.config["foo"] == 23 and set(files.config) == {"foo", "seed"}
+    assert files.info == {"note": "x"}
+    assert files.metrics["loss"]["values"] == [1, 0.5, 1 / 3]
+    assert files.metrics["loss"]["steps"] == [0, 1, 2]
+    assert [list(line) for line in files.lines] == [["name", "step", "value", "timestamp"]] * 3
+    assert run["command"] == "main" and run["result"] == 23 and run["fail_trace"] is None
+    assert run["meta"]["comment"] == "a comment"
+    assert run["meta"]["config_updates"] == {"foo": 23}
+    assert run["artifacts"] == run["resources"] == []
+    assert run["experiment"]["name"] == "exp" and run["experiment"]["mainfile"] == "exp.py"
+    ((name, stored),) = [s for s in run["experiment"]["sources"] if s[0] == "exp.py"]
+    assert (place.path / "runs" / stored).read_text() == (place.path / "exp.py").read_text()
+    for key in ("start_time", "stop_time", "heartbeat"):
+        assert time.strptime(run[key].split(".")[0], "%Y-%m-%dT%H:%M:%S") and len(run[key]) == 26
+    text = (files.path / "run.json").read_text()
+    assert text.startswith('{\n  "artifacts": [],\n') and text.endswith("}\n")
+
+
+def test_numbers_count_up_and_sources_are_stored_once(place):
+    for _ in range(3):
+        place(SIMPLE, "-F", "runs")
+    (place.path / "runs" / "17").mkdir()
+    place(SIMPLE, "-F", "runs")
+    assert sorted(os.listdir(place.path / "runs")) == ["1", "17", "18", "2", "3", "_sources"]
+    assert len(os.listdir(place.path / "runs/_sources")) == 1
+
+
+def test_many_starts_at_once_get_numbers_of_their_own(place):
+    place.write(SIMPLE)
+    running = [place.start("exp.py", "-F", "runs") for _ in range(12)]
+    assert [process.wait(timeout=60) for process in running] == [0] * 12
+    for process in running:
+        process.communicate()
+    runs = list(load_runs(place.path / "runs"))
+    assert [run["_id"] for run in runs] == list(range(1, 13))
+    assert all(run["status"] == "COMPLETED" and "error" not in run for run in runs)
+    left = [f for _, _, files in os.walk(place.path / "runs") for f in files if "tmp" in f]
+    assert not left
+
+
+def test_given_id(place):
+    done = place(SIMPLE, "-F", "runs", "-i", "my-run")
+    assert done.code == 0 and done.run("my-run").run["status"] == "COMPLETED"
+    before = (place.path / "runs/my-run/run.json").read_bytes()
+    done = place(SIMPLE, "-F", "runs", "-i", "my-run")
+    assert done.code == 1
+    assert "exp.py: error: run 'my-run' exists in " in done.err
+    assert (place.path / "runs/my-run/run.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["a/b", "..", "../x", "a\nb", "x" * 201, "", "/abs", "."])
+def test_bad_ids_are_errors_and_touch_nothing(place, name):
+    done = place(SIMPLE, "-F", "runs", "-i", name)
+    assert done.code == 1 and done.err.splitlines()[-1].startswith("exp.py: error: run id ")
+    assert not (place.path / "runs").exists() or os.listdir(place.path / "runs") == []
+
+
+def test_unwritable_directory_is_one_line(place):
+    (place.path / "runs").write_text("a file")
+    done = place(SIMPLE, "-F", "runs")
+    assert done.code == 1
+    (line,) = [line for line in done.err.splitlines() if "error" in line]
+    assert line.startswith("exp.py: error: cannot record the run in ") and "hello" not in done.out
+
+
+def test_full_disk_at_the_start_is_one_line_and_leaves_nothing(place):
+    if os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root")
+    small = place.path / "runs"
+    small.mkdir()
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=16k", "none", str(small)], capture_output=True
+    )
+    if mount.returncode:
+        pytest.skip("cannot mount a small file system here")
+    try:
+        (small / "fill").write_bytes(b"x" * 8192)
+        done = place(SIMPLE, "-F", "runs")
+        assert done.code == 1 and "hello" not in done.out
+        assert "cannot record the run" in done.err and "No space left" in done.err
+        assert not (small / "1").exists()
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_queued_run_has_everything_and_does_not_run(place):
+    done = place(SIMPLE, "-q", "with", "foo=5", "-F", "runs", "-P", "3", "-c", "later")
+    assert done.code == 0 and done.out == ""
+    run = done.run().run
+    assert run["status"] == "QUEUED" and run["command"] == "main"
+    assert run["meta"]["priority"] == 3 and run["meta"]["comment"] == "later"
+    assert done.run().config["foo"] == 5 and "seed" in done.run().config
+    assert [name for name, _ in run["experiment"]["sources"]] == ["exp.py"]
+
+
+def test_queue_without_an_observer_is_an_error(place):
+    done = place(SIMPLE, "-q")
+    assert done.code == 2 and "--queue needs an observer" in done.err
+
+
+def test_artifacts_and_resources(place):
+    done = place(
+        """
+        import os, pathlib
+
+        @ex.main
+        def main(_run):
+            pathlib.Path("a.txt").write_text("one")
+            os.makedirs("tree/sub", exist_ok=True)
+            pathlib.Path("tree/sub/f").write_text("deep")
+            ex.add_artifact("a.txt")
+            ex.add_artifact("a.txt", name="sub/b.txt")
+            ex.add_artifact("tree")
+            pathlib.Path("a.txt").write_text("two")
+            ex.add_artifact("a.txt")
+            with ex.open_resource("a.txt") as file:
+                assert file.read() == "two"
+            ex.add_resource("a.txt")
+            assert pathlib.Path(_run.dir, "a.txt").read_text() == "two"
+        """,
+        "-F", "runs",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    folder = place.path / "runs/1"
+    assert done.run().run["artifacts"] == ["a.txt", "sub/b.txt", "tree"]
+    assert (folder / "a.txt").read_text() == "two" and (folder / "sub/b.txt").read_text() == "one"
+    assert (folder / "tree/sub/f").read_text() == "deep"
+    ((original, stored),) = done.run().run["resources"]
+    assert original == str(place.path / "a.txt") and stored.startswith("_resources/a_")
+    assert (place.path / "runs" / stored).read_text() == "two"
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "/x", "run.json", "Config.json", "cout.txt", "a/../../x", "a\x00b", "", "..",
+             "metrics.jsonl", "x" * 300, "run.json/x", "a//b"]
+)  # fmt: skip
+def test_artifact_names_that_lead_out_or_hit_own_files_raise(ex, tmp_path, name):
+    ex.observers.append(FileStorageObserver(tmp_path / "runs"))
+    (tmp_path / "f").write_text("x")
+
+    @ex.main
+    def main():
+        with pytest.raises(ObserverError):
+            ex.add_artifact(tmp_path / "f", name=name)
+        with pytest.raises(FileNotFoundError):
+            ex.add_artifact(tmp_path / "missing")
+        with pytest.raises(FileNotFoundError):
+            ex.add_resource(tmp_path / "missing")
+
+    ex.run()
+    assert sorted(os.listdir(tmp_path)) == ["f", "runs"]
+    assert len(os.listdir(tmp_path / "runs/1")) == 6
+
+
+def test_artifact_through_a_link_that_leads_out_is_not_written(ex, tmp_path, caplog):
+    ex.observers.append(FileStorageObserver(tmp_path / "runs"))
+    (tmp_path / "f").write_text("x")
+    (tmp_path / "outside").mkdir()
+
+    @ex.main
+    def main(_run):
+        os.symlink(tmp_path / "outside", os.path.join(_run.dir, "link"))
+        with pytest.raises(ObserverError):
+            ex.add_artifact(tmp_path / "f", name="link/f")
+
+    ex.run()
+    assert os.listdir(tmp_path / "outside") == []
+
+
+def test_paths_are_recorded_instead_of_copies_on_request(ex, tmp_path):
+    observer = FileStorageObserver(tmp_path / "runs", copy_artifacts=False, copy_sources=False)
+    ex.observers.append(observer)
+    (tmp_path / "f").write_text("x")
+    ex.main(lambda: ex.add_artifact(tmp_path / "f"))
+    ex.run()
+    run = strict((tmp_path / "runs/1/run.json").read_text())
+    assert run["artifacts"] == [str(tmp_path / "f")]
+    assert not (tmp_path / "runs/_sources").exists()
+
+
+STRANGE = """
+import datetime, enum, collections
+
+class Odd:
+    def __repr__(self): raise ValueError
+class Repr:
+    def __repr__(self): return "<Repr>"
+class Colour(enum.IntEnum):
+    RED = 1
+
+cycle = []
+cycle.append(cycle)
+deep = []
+for _ in range(2000):
+    deep = [deep]
+
+VALUE = {
+    "nan": float("nan"), "inf": [float("inf"), -float("inf")], "tuple": (1, 2),
+    "set": {3, 1, 2}, "words": {"b", "a"}, "date": datetime.datetime(2026, 1, 31, 12),
+    "bytes": b"caf\\xc3\\xa9\\xff", "odd": Odd(), "repr": Repr(), "cycle": cycle, "deep": deep,
+    "huge": 10 ** 5000, "enum": Colour.RED, 5: "int", None: "none", (1, 2): "tuple key",
+    "ordered": collections.OrderedDict(a=1), "surrogate": "\\ud800", "complex": 1j, "type": int,
+}
+
+@ex.main
+def main(_run):
+    _run.info["strange"] = VALUE
+    return VALUE
+"""
+
+
+def test_strange_values_never_cost_the_run(place):
+    done = place(STRANGE, "-F", "runs")
+    assert done.code == 0, done.err
+    result = done.run().run["result"]
+    noted = done.run().info["strange"]
+    assert result.pop("deep") and noted.pop("deep") and result == noted
+    assert result["nan"] == "NaN" and result["inf"] == ["Infinity", "-Infinity"]
+    assert result["tuple"] == [1, 2] and result["set"] == [1, 2, 3]
+    assert result["words"] == ["a", "b"]
+    assert result["date"] == "2026-01-31T12:00:00" and result["bytes"] == "caf\u00e9\ufffd"
+    assert result["repr"] == "<Repr>" and "repr fails" in result["odd"]
+    assert int(result["huge"], 16) == 10**5000 and result["enum"] == 1
+    assert result["5"] == "int" and result["null"] == "none" and result["(1, 2)"] == "tuple key"
+    assert result["complex"] == "1j" and result["ordered"] == {"a": 1}
+    assert "is recorded as its repr" in done.err
+
+
+def test_values_become_strict_json():
+    assert _jsonable({1.5: {"x": frozenset([2, 1])}}) == {"1.5": {"x": [1, 2]}}
+    assert json.loads(_json_text({"a": [{"b": []}, [1, 2]], "c": {}})) == {
+        "a": [{"b": []}, [1, 2]], "c": {}}  # fmt: skip
+
+
+def test_numpy_values(place):
+    pytest.importorskip("numpy", reason="pip install numpy")
+    done = place(
+        """
+        import numpy
+
+        @ex.config
+        def config():
+            scalar = numpy.float64(0.5)
+            array = numpy.arange(3)
+
+        @ex.main
+        def main(scalar, array, _run):
+            assert type(scalar) is float and array == [0, 1, 2]
+            _run.info["m"] = numpy.eye(2)
+            return numpy.int64(7)
+        """,
+        "-F", "runs",
+    )  # fmt: skip
+    assert done.run().config["array"] == [0, 1, 2] and done.run().run["result"] == 7
+    assert done.run().info == {"m": [[1, 0], [0, 1]]}
+
+
+def test_kill_at_random_moments_leaves_whole_files(place):
+    place.write(
+        """
+        import itertools
+
+        @ex.main
+        def main(_run):
+            print("ready", flush=True)
+            for i in itertools.count():
+                _run.log_scalar("loss", i)
+                _run.info["i"] = i
+        """
+    )
+    import random
+
+    rng = random.Random(5)
+    for number in range(1, 6):
+        process = place.start("exp.py", "-F", "runs", "-b", "0.005")
+        process.stdout.readline()
+        time.sleep(rng.random() * 0.2)
+        process.kill()
+        process.communicate()
+        files = place.run(str(number))
+        for name in ("run", "config", "info", "metrics"):
+            getattr(files, name)
+    runs = list(load_runs(place.path / "runs"))
+    assert [run["status"] for run in runs] == ["DEAD"] * 5
+    for run in runs:
+        assert "error" not in run
+        values = run["metrics"].get("loss", {"values": []})["values"]
+        assert values == list(range(len(values)))
+
+
+def test_run_goes_on_when_its_directory_is_removed(place):
+    done = place(
+        """
+        import shutil, time
+
+        @ex.main
+        def main(_run):
+            shutil.rmtree(_run.dir)
+            time.sleep(0.2)
+            print("after")
+            _run.info["x"] = 1
+            return 5
+        """,
+        "-F", "runs", "-b", "0.05",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert done.run().run["status"] == "COMPLETED" and done.run().info == {"x": 1}
+    assert "after" in done.run().cout
+
+
+def test_full_disk_during_the_run_never_reaches_the_experiment(place):
+    small = place.path / "runs"
+    small.mkdir()
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "none", str(small)], capture_output=True
+    )
+    if mount.returncode:
+        pytest.skip("cannot mount a small file system here")
+    try:
+        done = place(
+            """
+            import os, time
+
+            @ex.main
+            def main(_run):
+                with open("runs/fill", "wb") as file:
+                    try:
+                        while True:
+                            file.write(bytes(1 << 16)); file.flush()
+                    except OSError:
+                        pass
+                for i in range(3000):
+                    print("a line of output that finds no room", i)
+                    _run.log_scalar("loss", i)
+                time.sleep(0.3)
+                os.unlink("runs/fill")
+                time.sleep(0.1)
+                print("there is room again", flush=True)
+            """,
+            "-F", "runs", "-b", "0.05",
+        )  # fmt: skip
+        assert done.code == 0, done.err
+        files = done.run()
+        assert files.run["status"] == "COMPLETED"
+        assert files.metrics["loss"]["values"] == list(range(3000))
+        assert "no room 2999\n" in files.cout and "room again" in files.cout
+        assert "failed, and is tried again" in done.err and "works again" in done.err
+    finally:
+        subprocess.run(["umount", str(small)], check=True)
+
+
+def test_load_runs_reads_damaged_and_foreign_directories(place):
+    place(SIMPLE, "-F", "runs")
+    place(SIMPLE, "-F", "runs")
+    place(SIMPLE, "-F", "runs", "-i", "named")
+    runs = place.path / "runs"
+    (runs / "2" / "config.json").write_text("{")
+    (runs / "1" / "metrics.json").write_text("{}")
+    with open(runs / "1" / "metrics.jsonl", "a") as file:
+        file.write('{"name": "loss", "st')
+    (runs / "5").mkdir()
+    loaded = list(load_runs(runs))
+    assert [run["_id"] for run in loaded] == [1, 2, 5, "named"]
+    assert loaded[0]["metrics"]["loss"]["values"] == [1, 0.5, 1 / 3] and "error" not in loaded[0]
+    assert loaded[1]["error"].startswith("config.json: ") and loaded[1]["config"] == {}
+    assert "run.json: No such file" in loaded[2]["error"]
+    assert loaded[3]["dir"] == str(runs / "named") and loaded[3]["config"]["foo"] == 1
+
+
+def test_running_run_is_running_and_a_zombie_is_dead(place):
+    place.write(
+        "import time\n\n@ex.main\ndef main():\n    print(1, flush=True)\n    time.sleep(60)\n"
+    )
+    process = place.start("exp.py", "-F", "runs")
+    process.stdout.readline()
+    assert next(load_runs(place.path / "runs"))["status"] == "RUNNING"
+    process.kill()
+    stat = pathlib.Path(f"/proc/{process.pid}/stat")
+    while stat.read_text().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.01)
+    assert next(load_runs(place.path / "runs"))["status"] == "DEAD"
+    process.communicate()
+
+
+def test_foreign_host_is_judged_by_its_heartbeat(place):
+    place(SIMPLE, "-F", "runs")
+    path = place.path / "runs/1/run.json"
+    run = json.loads(path.read_text())
+    run["status"] = "RUNNING"
+    run["host"]["hostname"] = "elsewhere"
+    path.write_text(json.dumps(run))
+    assert next(load_runs(place.path / "runs"))["status"] == "RUNNING"
+    run["heartbeat"] = "2020-01-01T00:00:00.000000"
+    path.write_text(json.dumps(run))
+    assert next(load_runs(place.path / "runs"))["status"] == "DEAD"
+
+
+def test_old_spelling_and_dir_of_the_observer(ex, tmp_path):
+    observer = FileStorageObserver.create(tmp_path)
+    ex.observers.append(observer)
+    ex.main(lambda _run: (_run.dir, _run.observers[0].dir, observer.dir))
+    assert set(ex.run().result) == {str(tmp_path / "1")}
