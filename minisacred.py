@@ -38,7 +38,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import copy
 import datetime
 import functools
 import inspect
@@ -321,10 +320,9 @@ def _nested(updates: Mapping[Any, Any], path: str = "") -> Config:
     for key, value in updates.items():
         if isinstance(value, dict) and value:
             value = _nested(value, _join(path, key))
+            old: Any = _get_path(tree, key) if isinstance(key, str) else None
+            value = _merged(old, value) if isinstance(old, dict) else value
         if isinstance(key, str):
-            old = _get_path(tree, key)
-            if isinstance(value, dict) and isinstance(old, dict):
-                value = _merged(old, value)
             _set_path(tree, key, value)
         else:
             tree[key] = value
@@ -1821,7 +1819,7 @@ class _Tee(io.TextIOBase):
         return getattr(self._stream, "encoding", "utf-8")
 
     @property
-    def errors(self) -> Any:
+    def errors(self) -> Any:  # type: ignore[override]
         return getattr(self._stream, "errors", "replace")
 
     def __getattr__(self, name: str) -> Any:
@@ -1841,7 +1839,7 @@ class _SysCapture(_Capture):
         self._is_open = True
         self._before = sys.stdout, sys.stderr
         self._tees: list[Any] = [s and _Tee(s, self._append, self._lock) for s in self._before]
-        sys.stdout, sys.stderr = self._tees  # type: ignore[assignment]
+        sys.stdout, sys.stderr = self._tees
         self._redirect_handlers(dict(zip(self._before, self._tees)))
 
     def sync(self) -> None:
@@ -2002,7 +2000,7 @@ class _FdCapture(_Capture):
 
 
 #: What the copier's interpreter runs: it reads the code of the two functions, then calls one.
-_COPIER = """import marshal, os, select
+_COPIER = """import marshal, posix as os, select
 for code in marshal.loads(os.read(4, %d)):
     globals()[code.co_name] = type(lambda: 0)(code, globals())
 _copy_output()"""
@@ -2192,8 +2190,9 @@ class _Modules:
         self.installed: dict[str, str] = {}
         self._seen: set[str] = set()
 
-    def update(self) -> None:
-        """Sort the modules that were imported since the last time."""
+    def update(self) -> bool:
+        """Sort the modules that were imported since the last time; tell whether any count."""
+        known = len(self.sources) + len(self.installed)
         for name, module in list(sys.modules.items()):
             if name not in self._seen:
                 self._seen.add(name)
@@ -2201,6 +2200,7 @@ class _Modules:
                 file = getattr(module, "__dict__", {}).get("__file__")
                 if isinstance(file, str) and name != "__main__":
                     self._sort(name, os.path.abspath(file))
+        return len(self.sources) + len(self.installed) > known
 
     def _sort(self, name: str, path: str) -> None:
         if _site_of(path):
@@ -2676,7 +2676,8 @@ class FileStorageObserver(RunObserver):
 
     def for_run(self) -> FileStorageObserver:
         """Return a copy for one run, so that nested runs may share an observer."""
-        other = copy.copy(self)
+        other = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
         other._origin = self._origin or self
         return other
 
@@ -3499,6 +3500,7 @@ class Run:
         self._clock = (time.time(), time.monotonic())
         self.start_time = self.heartbeat_time = _utc(self._clock[0])
         is_observed = bool(self.observers)
+        # First of all, so that the copier gets ready while the facts are collected.
         capture = _make_capture(self.capture_mode if is_observed else "no")
         self.capture_mode = capture.mode
         self.status = "RUNNING"
@@ -3852,15 +3854,18 @@ class _Parser(argparse.ArgumentParser):
         raise _UsageError(f"{message}{hint}; see --help")
 
 
-def _help_formatter(prog: str) -> argparse.HelpFormatter:
-    # With its width given argparse does not import shutil to find it, which takes 4 ms.
+@functools.lru_cache(maxsize=None)
+def _help_width() -> int:
     try:
         width = os.get_terminal_size(sys.__stdout__.fileno()).columns  # type: ignore[union-attr]
     except (OSError, AttributeError, ValueError):
         width = 80
-    return argparse.RawDescriptionHelpFormatter(
-        prog, max_help_position=30, width=max(min(width, 100) - 2, 40)
-    )
+    return max(min(width, 100) - 2, 40)
+
+
+def _help_formatter(prog: str) -> argparse.HelpFormatter:
+    # With its width given argparse does not import shutil to find it, which takes 4 ms.
+    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=30, width=_help_width())
 
 
 def _make_parser(prog: str, options: Iterable[_Option]) -> _Parser:
@@ -4728,7 +4733,8 @@ class Experiment(Ingredient):
             return {**info, "repositories": repositories}, host, diff
 
         def update() -> Config:
-            modules[0].update()
+            if not modules or not modules[0].update():
+                return run.experiment_info
             return {**run.experiment_info, **self._news(modules[0], run.experiment_info)}
 
         run.collect_facts, run.update_facts = collect, update

@@ -1,12 +1,9 @@
 """Config scopes: entries are local variables, and what depends on an update follows it.
 
-    $ python examples/scopes.py with depth=3
-    layers: [64, 128, 256], parameters: 40960
-    $ python examples/scopes.py with layers.0=10
-    layers: [10, 128], parameters: 1280
-    $ python examples/scopes.py with optimizer.lr=0.5 print_every=2
-    scopes.py: error: no config entry 'print_every' (known: depth, layers, optimizer.lr, \
-optimizer.momentum, optimizer.name, parameters, seed; --force adds it anyway)
+$ python examples/scopes.py with depth=3
+layers: [64, 128, 256], parameters: 40960
+$ python examples/scopes.py with layers.0=10
+layers: [10, 128], parameters: 1280
 """
 
 import os
