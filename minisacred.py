@@ -320,7 +320,7 @@ def _nested(updates: Mapping[Any, Any], path: str = "") -> Config:
     for key, value in updates.items():
         if isinstance(value, dict) and value:
             value = _nested(value, _join(path, key))
-            old: Any = _get_path(tree, key) if isinstance(key, str) else None
+            old: Any = _get_path(tree, key, {}) if isinstance(key, str) else {}
             value = _merged(old, value) if isinstance(old, dict) else value
         if isinstance(key, str):
             _set_path(tree, key, value)
@@ -344,8 +344,9 @@ def _merged(base: Mapping[Any, Any], update: Mapping[Any, Any]) -> dict[Any, Any
     result = dict(base)
     for key, value in update.items():
         old = result.get(key)
-        both = isinstance(value, dict) and isinstance(old, dict)
-        result[key] = _merged(old, value) if both else value
+        if isinstance(value, dict) and isinstance(old, dict):
+            value = _merged(old, value)
+        result[key] = value
     return result
 
 
@@ -2683,32 +2684,15 @@ class FileStorageObserver(RunObserver):
 
     # -- events ---------------------------------------------------------------------------
 
-    def queued_event(  # noqa: D102  (see RunObserver, as for all events)
-        self,
-        ex_info: Config,
-        command: str,
-        host_info: Config,
-        queue_time: datetime.datetime,
-        config: Config,
-        meta_info: Config,
-        _id: Any,
-    ) -> str:
-        entry = {"status": "QUEUED", "queue_time": _iso(queue_time), "heartbeat": None}
-        return self._begin(entry, ex_info, command, host_info, config, meta_info, _id)
+    # (described in RunObserver)
 
-    def started_event(  # noqa: D102
-        self,
-        ex_info: Config,
-        command: str,
-        host_info: Config,
-        start_time: datetime.datetime,
-        config: Config,
-        meta_info: Config,
-        _id: Any,
-    ) -> str:
+    def queued_event(self, queue_time: datetime.datetime, **facts: Any) -> str:  # type: ignore[override]  # noqa: D102
+        entry = {"status": "QUEUED", "queue_time": _iso(queue_time), "heartbeat": None}
+        return self._begin(entry, **facts)
+
+    def started_event(self, start_time: datetime.datetime, **facts: Any) -> str:  # type: ignore[override]  # noqa: D102
         now = _iso(start_time)
-        entry = {"status": "RUNNING", "start_time": now, "heartbeat": now}
-        return self._begin(entry, ex_info, command, host_info, config, meta_info, _id)
+        return self._begin({"status": "RUNNING", "start_time": now, "heartbeat": now}, **facts)
 
     def experiment_event(self, ex_info: Config, diff: str) -> None:  # noqa: D102
         self.run_entry["experiment"] = self._stored_experiment(ex_info)
@@ -3174,6 +3158,7 @@ class _SignalGuard:
         self._is_holding = True
         self._pending: int | None = None
         self.raised: int | None = None  #: the signal for which the exception was raised
+        self._raised_at = 0.0
 
     def __enter__(self) -> _SignalGuard:
         if threading.current_thread() is threading.main_thread():
@@ -3200,17 +3185,21 @@ class _SignalGuard:
 
     def raise_pending(self) -> None:
         if self._pending is not None:
-            self.raised, self._pending = self._pending, None
-            raise KeyboardInterrupt
+            self._raise(self._pending)
+
+    def _raise(self, number: int) -> None:
+        self.raised, self._pending, self._raised_at = number, None, time.monotonic()
+        raise KeyboardInterrupt
 
     def _handle(self, number: int, frame: types.FrameType | None) -> None:
+        if self.raised and time.monotonic() - self._raised_at < 0.5:
+            return  # the same again: a terminal and a wrapper script both pass Ctrl+C on
         # After the first exception, one in the frame that handles it would escape from it.
         handles = self.raised and frame is not None and frame.f_code in _HANDLING_CODE
         if self._is_holding or handles:
             self._pending = number
         else:
-            self.raised = number
-            raise KeyboardInterrupt
+            self._raise(number)
 
 
 class _ActiveRuns:
@@ -3447,11 +3436,7 @@ class Run:
         name = os.path.basename(path) if name is None else name
         _check_artifact_name(name, self.dir)
         self._send(
-            "artifact_event",
-            name=name,
-            filename=path,
-            metadata=metadata,
-            content_type=content_type,
+            "artifact_event", name=name, filename=path, metadata=metadata, content_type=content_type
         )
 
     # -- life-cycle -----------------------------------------------------------------------
@@ -3854,7 +3839,7 @@ class _Parser(argparse.ArgumentParser):
         raise _UsageError(f"{message}{hint}; see --help")
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _help_width() -> int:
     try:
         width = os.get_terminal_size(sys.__stdout__.fileno()).columns  # type: ignore[union-attr]

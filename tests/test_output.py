@@ -200,7 +200,7 @@ def test_nested_runs_each_capture_their_output(place):
         observer = FileStorageObserver("runs")
         ex.observers.append(observer)
         inner.observers.append(observer)
-        """,
+        """
     )
     assert [w for w in user_lines(done.run("1").cout) if " - " not in w] == [
         "before", "inside", "after"]  # fmt: skip

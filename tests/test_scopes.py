@@ -300,10 +300,7 @@ left margin
   indented"""
             # a comment
             # another one, further left
-            b = [
-                1,
-                2,
-            ]
+            b = [1, 2]
 
     assert Holder.config() == {"text": "\nleft margin\n  indented", "b": [1, 2]}
 
@@ -349,9 +346,7 @@ def test_comments_document_entries():
         a = 1
         b = 2  # behind
         c = 3  # noqa
-        d = {
-            "x": 1,
-        }  # after the end
+        d = {"x": 1}  # after the end
 
     assert config.docs() == {"a": "above in two lines", "b": "behind", "d": "after the end"}
 
