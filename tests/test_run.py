@@ -1,5 +1,6 @@
 """The life-cycle of a run: statuses, exit codes, interrupts, failures, heartbeats."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -303,10 +304,13 @@ def test_signals_end_a_run_with_a_final_status(place, number, code, body):
             {body}
         """
     )
-    process = place.start("exp.py", "-F", "runs")
+    process = place.start("exp.py", "-F", "runs", start_new_session=True)
     process.stdout.readline()
     process.send_signal(number)
     process.send_signal(number)
+    process.wait(timeout=20)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)  # a child that was just being started
     out, err = process.communicate(timeout=20)
     assert process.returncode == code - 128 - 2 * (code - 128), err
     run = place.run().run
