@@ -1945,6 +1945,11 @@ class _FdCapture(_Capture):
         self._saved = [os.dup(1), os.dup(2)]
         os.write(self._control, os.fsencode(path) + b"\0")
         self._started = True
+        if len(self._writers) > 1:
+            # Wait until it reads: from then on it sees which of the two pipes is written first.
+            # What this takes is taken from the wait at the end.
+            os.write(self._control, b"?")
+            self._read_answer(2.0)
         os.dup2(self._writers[0], 1)
         os.dup2(self._writers[-1], 2)
 
@@ -3564,6 +3569,7 @@ class Run:
         status = "COMPLETED" if error is None else _status_of(error)
         if status == "FAILED" and error is not None:
             self.fail_trace = _format_failure(error, self.debug)
+        _flush_streams()  # what was printed comes before what is logged about the end
         self._log_end(status, error)
         self._capture.stop()
         self._filter_output()
