@@ -643,7 +643,9 @@ def test_numpy_scalars_are_measurements(ex):
 
 
 @POSIX
-def test_500_runs_leave_nothing_behind(place):
+def test_many_runs_leave_nothing_behind(place):
+    temporary = place.path / "tmp"
+    temporary.mkdir()
     done = place(
         """
         import os, subprocess, tempfile, threading, logging
@@ -674,6 +676,6 @@ def test_500_runs_leave_nothing_behind(place):
         children = open(f"/proc/self/task/{os.getpid()}/children").read()
         assert not children, children
         """,
-        script={"footer": ""}, timeout=120,
+        script={"footer": ""}, timeout=120, env={"TMPDIR": str(temporary)},
     )  # fmt: skip
     assert done.code == 0, done.err
