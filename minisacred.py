@@ -50,6 +50,7 @@ import os
 import random
 import re
 import signal
+import stat
 import sys
 import threading
 import time
@@ -613,6 +614,11 @@ class _Fixing:
             if isinstance(value, (list, tuple)) and fix and all(_is_index(k) for k in fix):
                 items = _FixedList(value, self, fix, path)
                 return items if isinstance(value, list) else tuple(items)
+            if isinstance(value, (list, tuple)):
+                raise InvalidConfigError(
+                    f"{_join(*path, next(iter(fix), ''))}: {_join(*path)!r} is a list; "
+                    f"name an element by its number, as in {_join(*path, 0)}"
+                )
             self.record.note(path, value, {})
             return _FixedDict({}, self, fix, path)
         new = _as_stored(fix, value)
@@ -650,6 +656,14 @@ class _FixedDict(dict):  # type: ignore[type-arg]
             self.kept[key] = value
             dict.__setitem__(self, key, value)
 
+    def __deepcopy__(self, memo: Any) -> Any:
+        return _plain(self)  # what is fixed is the entry, not its copies
+
+    def __copy__(self) -> dict[Any, Any]:
+        return dict(self)
+
+    copy = __copy__
+
     def setdefault(self, key: Any, default: Any = None) -> Any:
         if key not in self:
             self[key] = default
@@ -682,6 +696,14 @@ class _FixedList(list):  # type: ignore[type-arg]
                     value = self.fixing.fixed(self[index], fix, (*self.path, str(name)))
                     self.kept[index] = value
                     list.__setitem__(self, index, value)
+
+    def __deepcopy__(self, memo: Any) -> Any:
+        return _plain(self)
+
+    def __copy__(self) -> list[Any]:
+        return list(self)
+
+    copy = __copy__
 
     def check(self) -> None:
         """Raise InvalidConfigError when an index to be fixed does not exist."""
@@ -944,7 +966,7 @@ class _ConfigScope(_Source):
                     raise MissingConfigError(
                         f"{self.code.co_filename}:{self.code.co_firstlineno}: config scope "
                         f"{self.function.__name__!r} needs {name!r}, which no source before it "
-                        f"makes (made so far: {made})"
+                        f"makes (made so far: {made}; named configs come before all scopes)"
                     )
                 arguments[name] = parameter.default
         return arguments
@@ -1148,7 +1170,7 @@ def _dataclass_dicts(value: Any) -> Any:
 # 7. Config resolution
 #
 # Precedence, from weak to strong: the sources in the order added, ingredients before the
-# experiment; named configs in the order given; updates; config hooks. Updates and the
+# experiment; named configs in the order given; config hooks; updates. Updates and the
 # entries of named configs are "fixed": section 6 applies them while the sources run.
 # ======================================================================================
 
@@ -1257,7 +1279,8 @@ def _resolve_config(
         for hook in layer.hooks:
             update = hook(_plain(config), command, logger) or {}
             source = _ConfigDict(_nested(update), getattr(hook, "__name__", "config hook"))
-            config = _place(config, layer.path, source.entries)
+            fix = _Fixing(_get_path(updates or {}, layer.path, {}), _split(layer.path), record)
+            config = _place(config, layer.path, source.evaluate(fix, {}, {}))
     config = _plain(config)
     return config, _summarise(config, fixed, record)
 
@@ -1506,7 +1529,7 @@ def _convert(value: Any, strange: list[str] | None, inside: tuple[int, ...]) -> 
         return [_jsonable(v, strange, inside) for v in list(value)]
     if isinstance(value, (set, frozenset)):
         made = [_jsonable(v, strange, inside) for v in list(value)]
-        return sorted(made, key=lambda v: (isinstance(v, str), v if _is_number(v) else _encode(v)))
+        return sorted(made, key=lambda v: (0, v) if _is_number(v) else (1, _encode(v)))
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, int):
@@ -2105,27 +2128,34 @@ def _start_program(*argv: str) -> Any:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=environment,
+            start_new_session=True,
         )
     except (OSError, ValueError, RuntimeError):
         return None
 
 
-def _output_of(process: Any) -> str | None:
+def _output_of(process: Any, deadline: float | None = None) -> str | None:
     """Return what a program printed, or None when it failed or took too long."""
     if process is None:
         return None
+    deadline = deadline or time.monotonic() + _PROBE_TIMEOUT
     try:
-        output, _ = process.communicate(timeout=_PROBE_TIMEOUT)
+        output, _ = process.communicate(timeout=max(deadline - time.monotonic(), 0.01))
     except Exception:  # TimeoutExpired, without importing subprocess for its name
-        process.kill()
-        process.communicate()
+        # A wrapper script may have children that hold the pipe: end them all, read no more.
+        try:
+            os.killpg(process.pid, signal.SIGKILL)
+        except (OSError, AttributeError):
+            process.kill()
+        process.stdout.close()
+        process.wait()
         return None
     return output.decode("utf-8", "replace") if process.returncode == 0 else None
 
 
 def _without_credentials(url: str) -> str:
-    """Return a URL without user name and password."""
-    return re.sub(r"(?<=://)[^/\s]*@", "", url)
+    """Return a URL without user name, password and query."""
+    return re.sub(r"(?<=://)\S*@", "", re.split("[?#]", url)[0])
 
 
 class _GitProbe:
@@ -2135,10 +2165,11 @@ class _GitProbe:
         self._questions: dict[str, Any] = {}
         if self._has_repository(folder):
             git = ("git", "-C", folder)
+            options = ("--no-ext-diff", "--no-color", "--no-relative")
             self._questions = {
                 "commit": _start_program(*git, "rev-parse", "HEAD"),
                 "urls": _start_program(*git, "config", "--get-regexp", r"^remote\..*\.url$"),
-                "diff": _start_program(*git, "diff", "--no-ext-diff", "--no-color", "HEAD"),
+                "diff": _start_program(*git, "diff", *options, "HEAD", "--"),
             }
 
     @staticmethod
@@ -2152,10 +2183,12 @@ class _GitProbe:
 
     def result(self) -> tuple[list[dict[str, Any]], str]:
         """Return Sacred's list of repositories, and the uncommitted changes as a diff."""
-        answers = {name: _output_of(process) for name, process in self._questions.items()}
+        deadline = time.monotonic() + _PROBE_TIMEOUT
+        answers = {name: _output_of(p, deadline) for name, p in self._questions.items()}
         if answers.get("commit") is None:
             return [], ""
-        remotes = dict(line.split(" ", 1) for line in (answers["urls"] or "").splitlines())
+        lines = (answers["urls"] or "").splitlines()
+        remotes = {name: url for name, _, url in (line.partition(" ") for line in lines) if url}
         url = remotes.get("remote.origin.url") or next(iter(remotes.values()), None)
         diff = answers["diff"]
         repository = {
@@ -2606,6 +2639,10 @@ def _check_artifact_name(name: str, folder: str | None) -> None:
         parent = os.path.realpath(os.path.dirname(os.path.join(folder, name)))
         if not _is_below(os.path.join(parent, ""), os.path.realpath(folder)):
             raise ObserverError(f"artifact name {name!r} leads out of the run directory")
+        while not os.path.exists(parent):
+            parent = os.path.dirname(parent)
+        if not os.path.isdir(parent):
+            raise ObserverError(f"artifact name {name!r}: {parent} is a file, not a directory")
 
 
 def _copy_as(source: str, target: str) -> None:
@@ -2751,7 +2788,7 @@ class FileStorageObserver(RunObserver):
             key = _encode(name)
             for step, value, moment in zip(metric["steps"], metric["values"], metric["timestamps"]):
                 lines.append(
-                    f'{{"name": {key}, "step": {_encode(step)}, "value": '
+                    f'{{"name": {key}, "step": {_encode(_jsonable(step))}, "value": '
                     f'{_encode(_jsonable(value))}, "timestamp": "{_iso(moment)}"}}\n'
                 )
         self._append_metrics("".join(lines).encode("utf-8", "replace"))
@@ -2794,7 +2831,7 @@ class FileStorageObserver(RunObserver):
     ) -> str:
         """Make the run directory with all its files; leave nothing behind if that fails."""
         self._warned: set[tuple[str, str]] = set()
-        self._info: Any = None
+        self._info_state = self._info_data = b""
         self._metrics_size = 0
         try:
             run_id = self._make_directory(_id)
@@ -2838,8 +2875,8 @@ class FileStorageObserver(RunObserver):
         os.makedirs(self.basedir, exist_ok=True)
         if _id is not None:
             _check_name(str(_id), "run id")
-            if "/" in str(_id) or "\\" in str(_id):
-                raise ObserverError(f"run id {_id!r} contains a slash")
+            if "/" in str(_id) or "\\" in str(_id) or str(_id)[0] in "._":
+                raise ObserverError(f"run id {_id!r} contains a slash, or begins with '.' or '_'")
             self.dir = os.path.join(self.basedir, str(_id))
             try:
                 os.mkdir(self.dir)
@@ -2877,17 +2914,19 @@ class FileStorageObserver(RunObserver):
             _replace_file(stored, content)
         return os.path.relpath(stored, self.basedir)
 
-    def _save_info(self, info: Config, durable: bool = False) -> None:
-        """Write info.json if the info has changed; comparing is much cheaper than writing."""
+    def _save_info(self, info: Config) -> None:
+        """Write info.json if the info has changed: marshal finds that out much faster than json."""
+        import marshal
+
         try:
-            if info == self._info:
-                return
-        except Exception:  # numpy arrays in it, or it changes just now
-            pass
-        clean = self._clean(info, "info")
-        if clean != self._info or durable:
-            self._write("info.json", _json_bytes(clean), durable)
-            self._info = clean
+            state = marshal.dumps(info)
+        except ValueError:  # it holds other things than numbers, strings and containers
+            state = b""
+        if not state or state != self._info_state:
+            data = _json_bytes(self._clean(info, "info"))
+            if data != self._info_data:
+                self._write("info.json", data)
+            self._info_state, self._info_data = state, data
 
     def _append_metrics(self, data: bytes) -> None:
         """Append whole lines to metrics.jsonl, or nothing: the caller then tries again."""
@@ -2941,20 +2980,20 @@ def _read_metric_lines(path: str) -> tuple[dict[str, Any], int]:
         return metrics, damaged
     try:  # all at once: much faster than line by line
         entries = json.loads(b"[" + b",".join(line for line in lines if line) + b"]")
-    except ValueError:
+    except (ValueError, RecursionError):
         entries = []
         for number, line in enumerate(lines, 1):
             try:
                 entries += [json.loads(line)] if line else []
-            except ValueError:
+            except (ValueError, RecursionError):
                 damaged += number < len(lines)  # a torn last line is what a kill leaves
     for entry in entries:
         try:
             name, step, value, moment = (entry[k] for k in ("name", "step", "value", "timestamp"))
+            metric = metrics.setdefault(name, {"steps": [], "values": [], "timestamps": []})
         except (KeyError, TypeError):
             damaged += 1
             continue
-        metric = metrics.setdefault(name, {"steps": [], "values": [], "timestamps": []})
         metric["steps"].append(step)
         metric["values"].append(value)
         metric["timestamps"].append(moment)
@@ -3027,6 +3066,7 @@ class _Link:
         self._lock = threading.Lock()
         self._missed: list[tuple[str, Config]] = []
         self._is_failing = False
+        self._end: tuple[str, Config] = ("join", {})
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -3048,7 +3088,7 @@ class _Link:
         def beat() -> None:
             while not self._stop.wait(interval):
                 self.beat()
-            self.beat()
+            self._finish()
 
         self._thread = threading.Thread(target=beat, name="minisacred heartbeat", daemon=True)
         try:
@@ -3056,81 +3096,100 @@ class _Link:
         except RuntimeError:  # no threads here (Pyodide): the last heartbeat must do
             self._thread = None
 
-    def begin_last_beat(self) -> None:
+    def begin_end(self, event: str, **arguments: Any) -> None:
+        """Begin to deliver the last state of the run, and then the event that ends it."""
+        self._end = event, arguments
         self._stop.set()
         if self._thread is None:
-            self.beat()
+            self._finish()
 
-    def wait_last_beat(self, deadline: float) -> bool:
-        """Wait for the last heartbeat; tell whether the observer is done with it."""
-        if self._thread is None:
-            return True
-        while self._thread.is_alive() and time.monotonic() < deadline:
+    def wait_end(self, deadline: float) -> None:
+        """Wait until all is delivered, or the deadline; say what the observer's record lacks."""
+        while self._thread and self._thread.is_alive() and time.monotonic() < deadline:
             self._thread.join(max(deadline - time.monotonic(), 0))
-        return not self._thread.is_alive()
-
-    def finish(self, event: str, **arguments: Any) -> None:
-        """Deliver the last event; say what the observer's record lacks."""
-        with self._lock:
-            self._missed.append((event, arguments))
-            self._guarded(self._deliver_missed)
-            self._guarded(lambda: self.call("join"))
-        if self._missed:
-            events = ", ".join(sorted({name for name, _ in self._missed}))
-            _log.error("the record of %s is incomplete: it lacks %s", self._name(), events)
+        if self._thread and self._thread.is_alive():
+            patience = SETTINGS.OBSERVER_TIMEOUT
+            _log.error("observer %s has not answered for %g s", self._name(), patience)
+        lacking = {event for event, _ in self._missed}
+        if self._run.metrics.since(self.position)[0]:
+            lacking.add("log_metrics")
+        if lacking:
+            names = ", ".join(sorted(lacking))
+            _log.error("the record of %s is incomplete: it lacks %s", self._name(), names)
 
     def beat(self) -> None:
         """Deliver missed events, new metrics and the state of the run."""
         with self._lock:
-            self._guarded(self._beat)
+            if self._guarded(self._deliver_missed, self._deliver_metrics, self._deliver_state):
+                if self._is_failing:
+                    _log.warning("observer %s works again", self._name())
+                self._is_failing = False
 
     # -------------------------------------------------------------------------------------
 
     def _name(self) -> str:
         return _strange_repr(self.observer, None)[:200]
 
-    def _guarded(self, action: Callable[[], Any]) -> None:
-        try:
-            action()
-        except Exception as error:
-            if not self._is_failing:
-                self._is_failing = True
-                _log.error(
-                    "observer %s failed, and is tried again at each heartbeat: %s: %s",
-                    self._name(),
-                    type(error).__name__,
-                    _one_line(error),
-                    exc_info=self._run.debug,
-                )
-        else:
-            if self._is_failing and not self._missed:
-                self._is_failing = False
-                _log.warning("observer %s works again", self._name())
+    def _finish(self) -> None:
+        self.beat()
+        with self._lock:
+            self._missed.append(self._end)
+            self._guarded(self._deliver_missed, lambda: self.call("join"))
+
+    def _guarded(self, *actions: Callable[[], Any]) -> bool:
+        """Do each of the actions, whether or not others fail; tell whether all succeeded."""
+        succeeded = True
+        for action in actions:
+            try:
+                action()
+            except Exception as error:
+                succeeded = False
+                if not self._is_failing:
+                    self._is_failing = True
+                    _log.error(
+                        "observer %s failed, and is tried again at each heartbeat: %s: %s",
+                        self._name(),
+                        type(error).__name__,
+                        _one_line(error),
+                        exc_info=self._run.debug,
+                    )
+        return succeeded
 
     def _deliver_missed(self) -> None:
-        while self._missed:
-            event, arguments = self._missed[0]
-            self.call(event, **arguments)
-            del self._missed[0]
+        """Deliver what was missed; one event that fails again does not hold up the others."""
+        waiting, failed, problem = list(self._missed), [], None
+        for event, arguments in waiting:
+            try:
+                self.call(event, **arguments)
+            except Exception as error:
+                failed.append((event, arguments))
+                problem = error
+        self._missed[: len(waiting)] = failed
+        if problem is not None:
+            raise problem
 
-    def _beat(self) -> None:
+    def _deliver_metrics(self) -> None:
         run = self._run
-        if self._missed:
-            self._deliver_missed()
         metrics, position = run.metrics.since(self.position)
-        info = run.info if not self._wants_output() else _snapshot(run.info)
         if metrics:
-            self.call("log_metrics", metrics_by_name=metrics, info=info)
+            self.call("log_metrics", metrics_by_name=metrics, info=self._info())
             self.position = position
             run.metrics.drop(min(link.position for link in run.links))
+
+    def _deliver_state(self) -> None:
+        run = self._run
         run.heartbeat_time = _utc(run.now())
         self.call(
             "heartbeat_event",
-            info=info,
+            info=self._info(),
             captured_out=run.captured_out if self._wants_output() else "",
             beat_time=run.heartbeat_time,
             result=run.result,
         )
+
+    def _info(self) -> Config:
+        info: Config = self._run.info
+        return _snapshot(info) if self._wants_output() else info
 
     def _wants_output(self) -> bool:
         return bool(getattr(self.observer, "wants_output", True))
@@ -3160,7 +3219,7 @@ class _SignalGuard:
     def __init__(self, with_sigterm: bool) -> None:
         self._numbers = [signal.SIGINT, signal.SIGTERM] if with_sigterm else [signal.SIGINT]
         self._old: dict[int, Any] = {}
-        self._is_holding = True
+        self._is_holding = self._is_starting = True
         self._pending: int | None = None
         self.raised: int | None = None  #: the signal for which the exception was raised
         self._raised_at = 0.0
@@ -3181,7 +3240,7 @@ class _SignalGuard:
 
     def release(self) -> None:
         """From now on raise; a signal that came before raises here."""
-        self._is_holding = False
+        self._is_holding = self._is_starting = False
         self.raise_pending()
 
     def hold(self) -> None:
@@ -3201,8 +3260,10 @@ class _SignalGuard:
             return  # the same again: a terminal and a wrapper script both pass Ctrl+C on
         # After the first exception, one in the frame that handles it would escape from it.
         handles = self.raised and frame is not None and frame.f_code in _HANDLING_CODE
+        if self._is_starting and self._pending and time.monotonic() - self._raised_at > 0.5:
+            self._raise(number)  # for the second time: an observer hangs at the start
         if self._is_holding or handles:
-            self._pending = number
+            self._pending, self._raised_at = number, time.monotonic()
         else:
             self._raise(number)
 
@@ -3437,7 +3498,13 @@ class Run:
             ObserverError: the name leads out of the run directory or is taken by an observer.
         """
         path = os.path.abspath(os.fspath(filename))
-        os.stat(path)
+        kind = os.stat(path).st_mode
+        if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+            raise ObserverError(f"artifact {path} is neither a file nor a directory")
+        if self.dir and _is_below(
+            os.path.join(os.path.realpath(self.dir), ""), os.path.realpath(path)
+        ):
+            raise ObserverError(f"artifact {path} contains the run directory itself")
         name = os.path.basename(path) if name is None else name
         _check_artifact_name(name, self.dir)
         self._send(
@@ -3576,20 +3643,13 @@ class Run:
         self.stop_time = _utc(self.now())
         if self.update_facts is not None and self.links:
             self._update_facts(self.update_facts)
-        for link in self.links:
-            link.begin_last_beat()
-        deadline = time.monotonic() + SETTINGS.OBSERVER_TIMEOUT
         self.status = status
         event, arguments = self._end_event()
         for link in self.links:
-            if link.wait_last_beat(deadline):
-                link.finish(event, **arguments)
-            else:
-                self.run_logger.error(
-                    "observer %s has not answered for %g s: its record of the run is incomplete",
-                    _strange_repr(link.observer, None)[:200],
-                    SETTINGS.OBSERVER_TIMEOUT,
-                )
+            link.begin_end(event, **arguments)
+        deadline = time.monotonic() + SETTINGS.OBSERVER_TIMEOUT
+        for link in self.links:
+            link.wait_end(deadline)
         if self._capture.lost:
             self.run_logger.error(
                 "%d bytes of the output could not be stored in %s",
@@ -3598,7 +3658,11 @@ class Run:
             )
 
     def _update_facts(self, update: Callable[[], Config]) -> None:
-        info = update()
+        try:
+            info = update()
+        except Exception as error:
+            _log.warning("modules imported during the run are left out: %s", _one_line(error))
+            return
         if info != self.experiment_info:
             self.experiment_info = info
             self._send("experiment_event", ex_info=info, diff="")
@@ -3629,7 +3693,7 @@ class Run:
         try:
             text = self.captured_out_filter(self.captured_out)
             _replace_file(self._output_path, text.encode("utf-8", "replace"))
-        except Exception as error:
+        except BaseException as error:  # SystemExit, too: the run is over, and must be recorded
             self.run_logger.warning(
                 "captured_out_filter failed, the output is kept as it is: %s: %s",
                 type(error).__name__,
@@ -4653,7 +4717,7 @@ class Experiment(Ingredient):
             elif path in parameters and not hasattr(command, "uses"):
                 continue  # of a built-in command, say `save_config with config_filename=…`
             elif is_used:
-                logger.warning("added new config entry %r", path)
+                logger.warning("added new config entry %r%s", path, _did_you_mean(path, known))
             else:
                 raise ConfigAddedError(path, known | {"seed"})
         for path, (old, new) in sorted(summary.typechanged.items()):
@@ -4720,7 +4784,11 @@ class Experiment(Ingredient):
             modules.append(self._modules())
             info = {**self._experiment_info(modules[0]), "name": run.experiment_name}
             host = _collect_host(self.additional_host_info)
-            repositories, diff = probe.result() if probe else ([], "")
+            try:
+                repositories, diff = probe.result() if probe else ([], "")
+            except Exception as error:
+                _log.warning("git information is left out: %s", _one_line(error))
+                repositories, diff = [], ""
             return {**info, "repositories": repositories}, host, diff
 
         def update() -> Config:
@@ -4786,6 +4854,8 @@ class Experiment(Ingredient):
             return  # the log has said it
         if isinstance(error, SacredError) and not started:
             message = _one_line(error)
+            if isinstance(error, ConfigError):
+                message += "; see --help"
             print(f"{program}: error: {message}", file=sys.stderr)
             return
         print("".join(_format_failure(error, whole=False)), end="", file=sys.stderr)
@@ -4886,13 +4956,15 @@ def load_runs(basedir: str | os.PathLike[str]) -> Iterator[Config]:
 def _load_run(folder: str, name: str, now: float) -> Config:
     run: Config = {"_id": int(name) if name.isdecimal() else name}
     errors: list[str] = []
+    optional = ("info.json", "metrics.json")  # Sacred writes them when there is something
 
     def read(filename: str, default: Any) -> Any:
         try:
             value = json.loads(_read_file(os.path.join(folder, filename)))
         except OSError as error:
-            errors.append(f"{filename}: {error.strerror}")
-        except ValueError as error:
+            if filename not in optional or not isinstance(error, FileNotFoundError):
+                errors.append(f"{filename}: {error.strerror}")
+        except (ValueError, RecursionError) as error:
             errors.append(f"{filename}: {_one_line(error)}")
         else:
             if isinstance(value, dict):
@@ -4918,9 +4990,10 @@ def _load_run(folder: str, name: str, now: float) -> Config:
 
 def _is_alive(run: Config, now: float) -> bool:
     """Tell whether the process of a running run still exists, as far as can be seen from here."""
-    host = run.get("host") or {}
+    host = run.get("host")
+    host = host if isinstance(host, dict) else {}
     pid = host.get("pid")
-    if host.get("hostname") == _host_name() and isinstance(pid, int):
+    if host.get("hostname") == _host_name() and isinstance(pid, int) and 0 < pid < 2**31:
         if host.get("process_start") is not None:
             return bool(_process_start(pid) == host["process_start"])
         try:

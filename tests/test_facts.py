@@ -167,7 +167,8 @@ def test_git_repository_with_its_changes_and_without_credentials(place):
     [
         ("https://u:p@host/x", "https://host/x"), ("https://host/x", "https://host/x"),
         ("git@host:x.git", "git@host:x.git"), ("ssh://git@host/x", "ssh://host/x"),
-        ("https://u:p@ss@host/x", "https://host/x"),
+        ("https://u:p@ss@host/x", "https://host/x"), ("https://u:p/s@host/x", "https://host/x"),
+        ("https://host/x.git?private_token=S", "https://host/x.git"),
     ],
 )  # fmt: skip
 def test_credentials_are_removed_from_urls(url, clean):
@@ -214,3 +215,22 @@ def test_experiment_used_as_an_ingredient():
     outer = Experiment("outer", ingredients=[inner], base_dir=".")
     outer.main(lambda inner: inner["a"])
     assert outer.run(config_updates={"inner.a": 5}).result == 5
+
+
+@pytest.mark.skipif(os.name != "posix", reason="a shell script as git")
+def test_git_that_hangs_or_answers_oddly_costs_two_seconds_at_most(place):
+    place.write(SIMPLE)
+    git(place, "init")
+    git(place, "add", ".")
+    git(place, "commit", "-m", "first")
+    with open(place.path / ".git/config", "a") as file:
+        file.write('[remote "zz"]\n\turl\n')
+    assert place.python("exp.py", "-F", "runs").code == 0
+    assert place.run().run["experiment"]["repositories"][0]["url"] is None
+    (place.path / "bin").mkdir()
+    wrapper = place.path / "bin" / "git"
+    wrapper.write_text("#!/bin/sh\nsleep 20\n")
+    wrapper.chmod(0o755)
+    path = f"{wrapper.parent}{os.pathsep}{os.environ['PATH']}"
+    done = place.python("exp.py", "-F", "runs", env={"PATH": path}, timeout=15)
+    assert done.code == 0 and place.run("2").run["experiment"]["repositories"] == []

@@ -83,7 +83,9 @@ def test_given_id(place):
     assert (place.path / "runs/my-run/run.json").read_bytes() == before
 
 
-@pytest.mark.parametrize("name", ["a/b", "..", "../x", "a\nb", "x" * 201, "", "/abs", "."])
+@pytest.mark.parametrize(
+    "name", ["a/b", "..", "../x", "a\nb", "x" * 201, "", "/abs", ".", "_sources", ".x"]
+)
 def test_bad_ids_are_errors_and_touch_nothing(place, name):
     done = place(SIMPLE, "-F", "runs", "-i", name)
     assert done.code == 1 and done.err.splitlines()[-1].startswith("exp.py: error: run id ")
@@ -435,3 +437,103 @@ def test_old_spelling_and_dir_of_the_observer(ex, tmp_path):
     ex.observers.append(observer)
     ex.main(lambda _run: (_run.dir, _run.observers[0].dir, observer.dir))
     assert set(ex.run().result) == {str(tmp_path / "1")}
+
+
+def test_event_that_can_never_succeed_costs_only_itself(ex, tmp_path, caplog):
+    ex.observers.append(FileStorageObserver(tmp_path / "runs"))
+    (tmp_path / "f").write_text("x")
+    os.makedirs(tmp_path / "tree")
+    os.mkfifo(tmp_path / "tree" / "fifo")
+
+    @ex.main
+    def main(_run):
+        ex.add_artifact(tmp_path / "f", "x")
+        for name, source in (("x/y", "f"), ("fifo", "tree/fifo"), ("all", ".")):
+            with pytest.raises(ObserverError):
+                ex.add_artifact(tmp_path / source, name)
+        _run._send("artifact_event", name="gone", filename=str(tmp_path / "gone"))
+        ex.log_scalar("loss", 1, step=float("nan"))
+        ex.log_scalar("other", 2, step=10**5000)
+        _run.info["a"] = {1, None, (2, 3)}
+        return 5
+
+    ex.run()
+    run = next(load_runs(tmp_path / "runs"))
+    assert run["status"] == "COMPLETED" and run["result"] == 5
+    assert run["metrics"]["loss"]["steps"] == ["NaN"] and run["metrics"]["other"]["values"] == [2]
+    assert run["info"] == {"a": [1, [2, 3], None]}
+    assert "incomplete: it lacks artifact_event" in caplog.text
+
+
+def test_info_that_changes_its_type_is_saved(ex, tmp_path):
+    ex.observers.append(FileStorageObserver(tmp_path))
+
+    @ex.main
+    def main(_run):
+        _run.info["a"] = 1
+        time.sleep(0.1)
+        _run.info["a"] = True
+
+    ex.run(options={"beat_interval": 0.02})
+    assert strict((tmp_path / "1" / "info.json").read_text()) == {"a": True}
+    assert "true" in (tmp_path / "1" / "info.json").read_text()
+
+
+def test_load_runs_survives_any_content(tmp_path):
+    contents = [
+        ("run.json", '{"status": "RUNNING", "host": "x"}'),
+        ("run.json", '{"status": "RUNNING", "host": {"hostname": "%s", "pid": 99999999999999999}}'
+         % os.uname().nodename),
+        ("run.json", "[" * 100_000),
+        ("metrics.jsonl", '{"name": ["a"], "step": 0, "value": 1, "timestamp": "x"}\n'),
+    ]  # fmt: skip
+    for number, (name, text) in enumerate(contents, 1):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "config.json").write_text("{}")
+        (tmp_path / str(number) / "run.json").write_text('{"status": "COMPLETED"}')
+        (tmp_path / str(number) / name).write_text(text)
+    runs = list(load_runs(tmp_path))
+    assert [run["status"] for run in runs] == ["DEAD", "DEAD", None, "COMPLETED"]
+    assert ["error" in run for run in runs] == [False, False, True, True]
+
+
+def test_filter_that_exits_does_not_cost_the_record(place):
+    done = place(
+        """
+        def exits(text):
+            raise SystemExit(4)
+
+        ex.captured_out_filter = exits
+
+        @ex.main
+        def main():
+            return 2
+        """,
+        "-F", "runs",
+    )  # fmt: skip
+    assert done.code == 0 and done.run().run["status"] == "COMPLETED"
+
+
+def test_observer_that_hangs_at_the_end_is_waited_for_no_longer_than_the_setting(place):
+    start = time.monotonic()
+    done = place(
+        """
+        import time
+
+        SETTINGS.OBSERVER_TIMEOUT = 0.3
+
+        class Hangs(RunObserver):
+            def completed_event(self, **_):
+                time.sleep(60)
+
+        ex.observers.append(Hangs())
+
+        @ex.main
+        def main():
+            pass
+        """,
+        "-F", "runs",
+    )  # fmt: skip
+    assert done.code == 0 and time.monotonic() - start < 20
+    assert "has not answered for 0.3 s" in done.err
+    assert done.run().run["status"] == "COMPLETED"

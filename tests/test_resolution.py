@@ -265,7 +265,7 @@ def test_values_that_do_not_fit_are_errors(simple, argument, message, capsys):
     with pytest.raises(SystemExit) as caught:
         simple.run_commandline(["exp.py", "with", argument])
     assert caught.value.code == 1
-    assert capsys.readouterr().err.splitlines()[-1] == f"exp.py: error: {message}"
+    assert capsys.readouterr().err.splitlines()[-1] == f"exp.py: error: {message}; see --help"
 
 
 @pytest.mark.parametrize("value", [{1, 2}, len, object(), {"a": [len]}, {(1, 2): 3}])
@@ -441,3 +441,44 @@ def test_nest_and_flatten_are_inverse():
     for _ in range(50):
         made = tree(4)
         assert _nested(dict(_leaves(made))) == made
+
+
+def test_updates_win_over_hooks_and_may_name_their_entries(ex):
+    @ex.config
+    def config():
+        x = 1
+        y = x * 2
+
+    @ex.config_hook
+    def hook(config, command_name, logger):
+        return {"x": 42, "hooked": {"deep": 5}}
+
+    ex.main(lambda: None)
+    assert entries(run(ex)) == {"x": 42, "y": 2, "hooked": {"deep": 5}}
+    changed = run(ex, {"x": 7, "hooked.deep": 8})
+    assert entries(changed) == {"x": 7, "y": 14, "hooked": {"deep": 8}}
+    assert changed.config_modifications.added == set()
+
+
+def test_copies_of_a_fixed_dictionary_are_free(ex):
+    import copy
+
+    @ex.config
+    def config():
+        base = {"x": {"y": 1}, "l": [1]}
+        deep = copy.deepcopy(base)
+        deep["x"]["y"] = 77
+        shallow = copy.copy(base)
+        shallow["x"] = 0
+        method = base.copy()
+        method["x"] = 1
+
+    ex.main(lambda: None)
+    got = entries(run(ex, {"base.x.y": 5}))
+    assert got["base"] == {"x": {"y": 5}, "l": [1]} and got["deep"]["x"] == {"y": 77}
+    assert got["shallow"]["x"] == 0 and got["method"]["x"] == 1
+
+
+def test_name_within_a_list_is_an_error(simple):
+    with pytest.raises(InvalidConfigError, match="layers.size: 'layers' is a list; name an elem"):
+        run(simple, {"layers.size": 3})
