@@ -2950,7 +2950,7 @@ class FileStorageObserver(RunObserver):
         self.run_entry.update(status=status, stop_time=_iso(stop_time))
         metrics, _ = _read_metric_lines(self._path("metrics.jsonl"))
         self._write("metrics.json", _json_bytes(metrics), durable=bool(metrics))
-        for name in ("info.json", "metrics.jsonl", "cout.txt"):
+        for name in ("info.json", "cout.txt", *(["metrics.jsonl"] if metrics else [])):
             _sync_file(self._path(name))
         self._save_run(durable=True)
         _sync_file(self._path())
