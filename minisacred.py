@@ -47,7 +47,6 @@ import json
 import linecache
 import logging
 import os
-import random
 import re
 import signal
 import stat
@@ -1337,11 +1336,15 @@ def _draw_seed() -> int:
 
 
 def _derived_seed(root: Any, name: str, call: int) -> int:
+    import random  # here and below: it loads while the copier of section 11 does
+
     return random.Random(f"{root}:{name}:{call}").randrange(1, _SEED_LIMIT)
 
 
 def _seed_all(seed: Any) -> None:
     """Seed `random`, and numpy and torch where the experiment has imported them."""
+    import random
+
     random.seed(seed)
     number = seed if isinstance(seed, int) else _derived_seed(seed, "", 0)
     numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
@@ -1355,6 +1358,8 @@ def _generator(seed: int) -> Any:
     """Return the `_rnd` of a captured function."""
     numpy = sys.modules.get("numpy")
     if not hasattr(numpy, "random"):
+        import random
+
         return random.Random(seed)
     if SETTINGS.CONFIG.NUMPY_RANDOM_LEGACY_API:
         return numpy.random.RandomState(seed)  # type: ignore[union-attr]
@@ -1957,7 +1962,7 @@ class _FdCapture(_Capture):
         self._writers = [write for _, write in sources]
         self._control, self._answers = control[1], answers[0]
         os.write(self._control, code)
-        self._started = False
+        self._started = self._is_stopped = False
         self._owner = os.getpid()
         self._lock = threading.Lock()
 
@@ -1986,6 +1991,9 @@ class _FdCapture(_Capture):
 
     def stop(self) -> None:
         """Print as before again; wait for the copier, though not for others that print."""
+        if self._is_stopped or os.getpid() != self._owner:
+            return
+        self._is_stopped = True
         with self._lock:
             ended = False
             if self._started:
@@ -3425,7 +3433,7 @@ class Run:
         self.is_commandline = False
         self.interrupted_by: int | None = None  #: the signal that ended the run
         self._pid = os.getpid()
-        self._capture = _Capture()
+        self.capture = _Capture()  #: takes the output from the start to the end
         self._output_path: str | None = None
         self._clock = (0.0, 0.0)
 
@@ -3441,7 +3449,7 @@ class Run:
         """All that was printed so far, read from where it is stored."""
         if self._output_path is None:
             return ""
-        self._capture.sync()
+        self.capture.sync()
         try:
             return _read_file(self._output_path).decode("utf-8", "replace")
         except OSError:
@@ -3557,9 +3565,7 @@ class Run:
         self._clock = (time.time(), time.monotonic())
         self.start_time = self.heartbeat_time = _utc(self._clock[0])
         is_observed = bool(self.observers)
-        # First of all, so that the copier gets ready while the facts are collected.
-        capture = _make_capture(self.capture_mode if is_observed else "no")
-        self.capture_mode = capture.mode
+        capture = self.capture
         self.status = "RUNNING"
         try:
             diff = self._collect_facts() if is_observed else ""
@@ -3571,7 +3577,6 @@ class Run:
         except BaseException:
             capture.stop()
             raise
-        self._capture = capture
         if diff:
             self._send("experiment_event", ex_info=self.experiment_info, diff=diff)
         self.run_logger.info("Running command '%s'", self.meta_info.get("command", ""))
@@ -3638,7 +3643,7 @@ class Run:
             self.fail_trace = _format_failure(error, self.debug)
         _flush_streams()  # what was printed comes before what is logged about the end
         self._log_end(status, error)
-        self._capture.stop()
+        self.capture.stop()
         self._filter_output()
         self.stop_time = _utc(self.now())
         if self.update_facts is not None and self.links:
@@ -3650,10 +3655,10 @@ class Run:
         deadline = time.monotonic() + SETTINGS.OBSERVER_TIMEOUT
         for link in self.links:
             link.wait_end(deadline)
-        if self._capture.lost:
+        if self.capture.lost:
             self.run_logger.error(
                 "%d bytes of the output could not be stored in %s",
-                self._capture.lost,
+                self.capture.lost,
                 self._output_path,
             )
 
@@ -4603,6 +4608,36 @@ class Experiment(Ingredient):
 
         command = self._command(command_name)
         command_name = command_name or self.default_command or ""
+        unobserved = bool(chosen.get("unobserved")) or getattr(command, "unobserved", False)
+        is_builtin = command_name in self._builtins
+        observers = [] if unobserved or is_builtin else self._observers(chosen)
+        # First of all, so that the copier gets ready while the configuration does.
+        mode = chosen.get("capture", SETTINGS.CAPTURE_MODE)
+        is_captured = bool(observers) and not chosen.get("queue")
+        capture = _make_capture(mode if is_captured else "no")
+        try:
+            run = self._prepared_run(
+                command_name, command, observers, config_updates, named_configs, chosen, meta_info
+            )
+        except BaseException:
+            capture.stop()
+            raise
+        run.capture, run.capture_mode = capture, capture.mode
+        run.info.update(info or {})
+        return run
+
+    def _prepared_run(
+        self,
+        command_name: str,
+        command: Any,
+        observers: Sequence[Any],
+        config_updates: Mapping[str, Any],
+        named_configs: str | Sequence[str],
+        chosen: Config,
+        meta_info: Config | None,
+    ) -> Run:
+        """Return the run of a command, its configuration resolved and its options applied."""
+        logger, is_builtin = self.logger, command_name in self._builtins
         updates = _checked_updates(config_updates)
         named_configs = [named_configs] if isinstance(named_configs, str) else list(named_configs)
         named = [self._named_config(name) for name in named_configs]
@@ -4611,9 +4646,6 @@ class Experiment(Ingredient):
         config.setdefault("seed", seed)
         self._check_additions(summary, config, command, logger, bool(chosen.get("force")))
 
-        unobserved = bool(chosen.get("unobserved")) or getattr(command, "unobserved", False)
-        is_builtin = command_name in self._builtins
-        observers = [] if unobserved or is_builtin else self._observers(chosen)
         run = Run(
             config,
             summary,
@@ -4628,13 +4660,11 @@ class Experiment(Ingredient):
             else [h for i in self.traverse_ingredients() for h in i.post_run_hooks],
             self.captured_out_filter,
         )
-        run.info.update(info or {})
-        run.unobserved = unobserved
+        run.unobserved = bool(chosen.get("unobserved")) or getattr(command, "unobserved", False)
         run.queue_only = bool(chosen.get("queue"))
         run.force, run.debug = bool(chosen.get("force")), bool(chosen.get("debug"))
         run.pdb = bool(chosen.get("pdb"))
         run.beat_interval = float(chosen.get("beat_interval", SETTINGS.DEFAULT_BEAT_INTERVAL))
-        run.capture_mode = chosen.get("capture", SETTINGS.CAPTURE_MODE)
         run._id = chosen.get("id")
         run.meta_info = self._meta_info(
             command_name, config_updates, named_configs, chosen, meta_info or {}
@@ -4805,16 +4835,17 @@ class Experiment(Ingredient):
         def bind(part: Ingredient, captured: Any) -> None:
             bound.append((captured, captured.bind(self._context(run, config, part, captured))))
 
-        for part in parts:
-            part.current_run, part._binder = run, bind
-            for captured in list(part._captured):
-                bind(part, captured)
-        if run.main_function in self._builtins.values():
-            run.main_function = functools.partial(run.main_function, run)
-        _seed_all(run.config["seed"])
         try:
+            for part in parts:
+                part.current_run, part._binder = run, bind
+                for captured in list(part._captured):
+                    bind(part, captured)
+            if run.main_function in self._builtins.values():
+                run.main_function = functools.partial(run.main_function, run)
+            _seed_all(run.config["seed"])
             run()
         finally:
+            run.capture.stop()
             for part, outer_run, binder in outer:
                 part._binder = binder
                 if binder is not None:
