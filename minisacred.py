@@ -101,9 +101,6 @@ __all__ = [
 #: The file of this very module, as it stands in code objects: tells its frames from the user's.
 _THIS_FILE = (lambda: 0).__code__.co_filename
 
-#: "Nothing was given", where None is a value like any other.
-_MISSING: Any = object()
-
 #: Seeds are drawn from 1 to here, as in Sacred; numpy takes at most 32 bits.
 _SEED_LIMIT = 1_000_000_000
 
@@ -1210,6 +1207,15 @@ def _children_entries(config: Config, layer: _Layer) -> Config:
     return entries
 
 
+def _place(config: Config, path: str, entries: Config) -> Config:
+    """Return `config` with `entries` merged in at `path`."""
+    if path:
+        nested: Config = {}
+        _set_path(nested, path, entries)
+        entries = nested
+    return _merged(config, entries)
+
+
 def _resolve_named(
     chosen: Sequence[tuple[str, _Source]], updates: Config, record: _Record
 ) -> Config:
@@ -1219,12 +1225,7 @@ def _resolve_named(
         tree = _get_path(updates, path, {})
         fix = _Fixing(tree if isinstance(tree, dict) else {}, _split(path), record)
         entries = source.evaluate(fix, _get_path(named, path) or {}, {})
-        entries = _plain(entries)
-        if path:
-            nested: Config = {}
-            _set_path(nested, path, entries)
-            entries = nested
-        named = _merged(named, entries)
+        named = _place(named, path, _plain(entries))
     return _merged(named, updates)
 
 
@@ -1282,15 +1283,6 @@ def _resolve_config(
             config = _place(config, layer.path, source.evaluate(fix, {}, {}))
     config = _plain(config)
     return config, _summarise(config, fixed, record)
-
-
-def _place(config: Config, path: str, entries: Config) -> Config:
-    """Return `config` with `entries` merged in at `path`."""
-    if path:
-        nested: Config = {}
-        _set_path(nested, path, entries)
-        entries = nested
-    return _merged(config, entries)
 
 
 def _summarise(config: Config, fixed: Config, record: _Record) -> _ConfigSummary:
@@ -2304,18 +2296,21 @@ class _Distributions:
                 unknown.setdefault(site, []).append(relative)
         for site, paths in unknown.items():
             found.update(self._owners(site, paths))
+        ownerless = []
         for top, path in editable.items():
             info = self._editable_owner(top, path)
             if info:
                 found.add(info)
+            else:
+                ownerless.append(top)
         versions = {}
         for info in found:
             name_version = _name_and_version(info)
             if name_version:
                 versions[name_version[0]] = name_version[1]
-        for top in editable:
+        for top in ownerless:
             version = getattr(sys.modules.get(top), "__dict__", {}).get("__version__")
-            if isinstance(version, str) and not self._editable_owner(top, editable[top]):
+            if isinstance(version, str):
                 versions.setdefault(top, version)
         return versions
 
@@ -2619,7 +2614,7 @@ class RunObserver:
         """Finish all work; called last."""
 
 
-#: What an observer's event methods are: names that a foreign observer may lack.
+#: The files that the file observer writes in a run directory; no artifact takes their names.
 _OWN_FILES = "run.json config.json cout.txt info.json metrics.json metrics.jsonl git.diff".split()
 
 
