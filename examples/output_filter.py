@@ -1,14 +1,11 @@
 """An output filter: of a progress bar, only the last state is kept in cout.txt.
 
-$ python examples/output_filter.py -F runs/ && cat runs/1/cout.txt
+$ python examples/output_filter.py -F runs/ && grep working runs/1/cout.txt
 working:  25 %
 working:  50 %
 working:  75 %
 working: 100 %
-INFO - output_filter - Running command 'main'
-INFO - output_filter - Started run with ID "1"
 working: 100 %
-INFO - output_filter - Completed after 0:00:00
 """
 
 import os

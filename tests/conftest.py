@@ -4,6 +4,16 @@ import pytest
 from helpers import ROOT, Workplace
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--storm",
+        type=int,
+        default=12,
+        metavar="N",
+        help="how many runs test_faults.py kills at random moments (default: 12)",
+    )
+
+
 @pytest.fixture
 def place(tmp_path):
     return Workplace(tmp_path)

@@ -1,13 +1,21 @@
 """Helpers for tests that run real scripts in processes of their own."""
 
+import atexit
 import json
 import os
 import pathlib
+import shlex
+import shutil
 import subprocess
 import sys
+import tempfile
 import textwrap
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+#: Compiled modules: made once for all processes, and not in the directories under test.
+CACHE = tempfile.mkdtemp(prefix="tests-of-minisacred-")
+atexit.register(shutil.rmtree, CACHE, ignore_errors=True)
 
 HEADER = """\
 from minisacred import *
@@ -24,7 +32,28 @@ if __name__ == "__main__":
 
 def environment(**more):
     env = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "COVERAGE"))}
-    return {**env, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", **more}
+    return {**env, "PYTHONPATH": str(ROOT), "PYTHONPYCACHEPREFIX": CACHE, **more}
+
+
+def transcripts(text):
+    """Yield (command, expected lines) for each `$ command` of a docstring."""
+    for part in text.split("\n$ ")[1:]:
+        command, *expected = part.splitlines()
+        yield command, [line for line in expected if line.strip()]
+
+
+def shell(command, folder):
+    """Run a documented command as it stands, with this interpreter as `python`."""
+    python = folder / "bin" / "python"
+    if not python.exists():
+        python.parent.mkdir()
+        python.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} "$@"\n')
+        python.chmod(0o755)
+    env = environment(PYTHONUNBUFFERED="1", PATH=f"{python.parent}{os.pathsep}{os.environ['PATH']}")
+    env.pop("PYTHONPATH")
+    return subprocess.run(
+        command, shell=True, cwd=folder, env=env, capture_output=True, text=True, timeout=120
+    )
 
 
 class Finished:

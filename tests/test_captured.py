@@ -313,3 +313,30 @@ def test_one_frame_only_between_caller_and_body(ex, within):
         return f()
 
     assert within(caller) == ["f", "captured", "caller"]
+
+
+def test_seeds_after_variable_arguments_are_filled(ex, within):
+    @ex.capture
+    def f(a, *rest, _rnd, _seed):
+        return a, rest, _seed
+
+    a, rest, seed = within(lambda: f(1, 2, 3))
+    assert (a, rest) == (1, (2, 3)) and isinstance(seed, int)
+
+
+@pytest.mark.parametrize("call", ["f(0)", "f(_seed=0)"])
+def test_the_generator_is_seeded_with_a_seed_that_is_passed(ex, within, call):
+    @ex.capture
+    def f(_seed, _rnd):
+        return float(_rnd.random())
+
+    first, second = within(lambda: [eval(call, {"f": f}) for _ in range(2)])
+    assert first == second
+
+
+def test_positional_parameters_are_filled_after_one_with_a_default(ex, within):
+    @ex.capture
+    def f(nope=5, a=None, /):
+        return nope, a
+
+    assert within(lambda: f()) == (5, 1)

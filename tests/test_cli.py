@@ -257,7 +257,7 @@ def test_options_of_the_users(place):
         """,
         "-o", "--with-value", "5",
     )  # fmt: skip
-    assert done.out == "5 None\n{'flag': True, 'value': '5'}\n", done.err
+    assert done.out == "5 False\n{'flag': True, 'value': '5'}\n", done.err
 
 
 def test_cli_option_checks_its_names():
@@ -365,3 +365,31 @@ def test_importing_has_no_side_effect_and_loads_the_standard_library_only(place)
         "print(sorted(new & {'typing', 'subprocess', 'hashlib', 'tempfile', 'pathlib', 'shutil'}))",
     )
     assert done.out == "[]\n[]\n", done.err
+
+
+@pytest.mark.parametrize("seed", ["[1]", "{'a':1}"])
+def test_a_seed_of_a_wrong_type_is_one_line(place, seed):
+    done = place("@ex.main\ndef main(): pass\n", "with", f"seed={seed}")
+    assert done.code == 1 and done.err.count("\n") == 1 and "seed" in done.err
+
+
+def test_numbers_may_be_infinite(place):
+    done = place(
+        """
+        @ex.config
+        def cfg():
+            limit = 1.5
+            count = 1
+
+        @ex.main
+        def main(limit, count):
+            print(limit, count)
+        """,
+        "with", "limit=-inf", "count=007",
+    )  # fmt: skip
+    assert done.out == "-inf 7\n" and "type" not in done.err
+
+
+def test_a_refused_id_makes_no_directory(place):
+    done = place("@ex.main\ndef main(): pass\n", "-F", "new", "-i", "a/b")
+    assert done.code == 1 and not (place.path / "new").exists()

@@ -1,36 +1,18 @@
 """Each example prints what its docstring says."""
 
 import ast
+import json
 import os
 import pathlib
 import shutil
-import subprocess
-import sys
+import signal
+import time
 
 import pytest
-from helpers import ROOT, environment
+from helpers import ROOT, shell, transcripts
 
-EXAMPLES = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
-
-
-def transcripts(text):
-    """Yield (command, expected lines) for each `$ command` of a docstring."""
-    for part in text.split("\n$ ")[1:]:
-        command, *expected = part.splitlines()
-        yield command, [line for line in expected if line.strip()]
-
-
-def shell(command, folder):
-    """Run a documented command as it stands, with this interpreter as `python`."""
-    bin_folder = folder / "bin"
-    if not bin_folder.exists():
-        bin_folder.mkdir()
-        os.symlink(sys.executable, bin_folder / "python")
-    env = environment(PYTHONUNBUFFERED="1", PATH=f"{bin_folder}{os.pathsep}{os.environ['PATH']}")
-    env.pop("PYTHONPATH")
-    return subprocess.run(
-        command, shell=True, cwd=folder, env=env, capture_output=True, text=True, timeout=120
-    )
+ELSEWHERE = {"dask_workers.py"}  # tests/integration has what needs more than Python
+EXAMPLES = sorted({path.name for path in (ROOT / "examples").glob("*.py")} - ELSEWHERE)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="the documented commands are for a POSIX shell")
@@ -47,3 +29,24 @@ def test_example_prints_what_its_docstring_says(name, tmp_path):
         output = done.stdout.replace("\r", "\n") + "\n".join(e for e in errors if "error:" in e)
         assert [line for line in output.splitlines() if line.strip()] == expected
         assert len(pathlib.Path(tmp_path / "examples" / name).read_text().splitlines()) <= 60
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGTERM")
+def test_preempted_example_goes_on_until_all_steps_are_done(place):
+    checkpoint = place.path / "runs" / "1" / "checkpoint.json"
+    begin, go_on = ["with", "pause=0.06"], ["--resume", "1"]
+    for arguments, enough in ((begin, 3), (go_on, 6), (go_on, 9)):
+        process = place.start(ROOT / "examples" / "preemption.py", *arguments, "-F", "runs")
+        while not checkpoint.exists() or json.loads(checkpoint.read_text())["step"] < enough:
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        process.terminate()
+        process.communicate(timeout=30)
+        assert process.returncode == -signal.SIGTERM
+    done = place.python(ROOT / "examples" / "preemption.py", *go_on, "-F", "runs")
+    assert done.out == "the weight is 2.996\n", done.err
+    run = place.run().run
+    assert run["status"] == "COMPLETED"
+    assert [attempt["status"] for attempt in run["attempts"]] == ["INTERRUPTED"] * 3
+    steps = place.run().metrics["loss"]["steps"]
+    assert list(dict.fromkeys(steps)) == list(range(30))  # at most the interrupted one again

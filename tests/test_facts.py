@@ -205,7 +205,9 @@ def test_host_information(place):
 def test_unobserved_runs_collect_nothing(ex):
     ex.main(lambda: None)
     run = ex.run()
-    assert run.host_info == {} and run.experiment_info == {}
+    assert run.host_info == {}
+    assert run.experiment_info["name"] == "exp"
+    assert not run.experiment_info["sources"] and not run.experiment_info["dependencies"]
 
 
 def test_experiment_used_as_an_ingredient():

@@ -537,3 +537,21 @@ def test_observer_that_hangs_at_the_end_is_waited_for_no_longer_than_the_setting
     assert done.code == 0 and time.monotonic() - start < 20
     assert "has not answered for 0.3 s" in done.err
     assert done.run().run["status"] == "COMPLETED"
+
+
+def test_sources_stay_what_they_were_when_they_were_loaded(place):
+    (place.path / "late.py").write_text("LATE = 1\n")
+    done = place(
+        """
+        @ex.main
+        def main():
+            with open(__file__, "a") as file:
+                file.write("# edited during the run")
+            import late
+        """,
+        "-F", "runs",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    sources = dict(done.run().run["experiment"]["sources"])
+    assert sources.keys() == {"exp.py", "late.py"}
+    assert "# edited during the run" not in (place.path / "runs" / sources["exp.py"]).read_text()[-40:]

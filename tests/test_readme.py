@@ -1,13 +1,15 @@
 """The README's commands do what it says."""
 
+import json
 import os
 import re
 import shutil
 import subprocess
 
 import pytest
-from helpers import ROOT
-from test_examples import shell
+from helpers import ROOT, shell
+
+from minisacred import load_runs
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
@@ -40,13 +42,21 @@ def test_main_command_prints_its_transcript_and_makes_its_directory(checkout):
 def test_tour_runs(checkout):
     (block,) = [b for b in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "@ex" in b]
     (checkout / "train.py").write_text(block)
-    for command in re.findall(r"^\$ (.*)$", consoles()[1], re.MULTILINE):
+    for command in re.findall(r"^\$ (.*)$", "".join(consoles()[1:]), re.MULTILINE):
+        if "--resume" in command:
+            interrupt(checkout / "runs" / re.search(r"--resume (\S+)", command).group(1))
         done = shell(command, checkout)
-        assert done.returncode == 0, done.stderr
-    assert sorted(os.listdir(checkout / "runs")) == ["1", "2", "3", "_sources"]
-    assert (checkout / "runs/1/config.json").read_text() == (
-        checkout / "runs/2/config.json"
-    ).read_text()
+        assert done.returncode == 0, (command, done.stderr)
+    runs = list(load_runs(checkout / "runs"))
+    assert {run["status"] for run in runs} == {"COMPLETED"}
+    assert len(runs) == 2 + 1 + 6 + 2
+    assert runs[0]["config"] == runs[1]["config"]
+
+
+def interrupt(folder):
+    """Make a record look as if its run had been interrupted."""
+    run = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps({**run, "status": "INTERRUPTED"}))
 
 
 def test_install_works_offline_of_the_index(checkout):

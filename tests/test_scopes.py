@@ -387,3 +387,73 @@ def test_config_returns_a_callable_scope(ex: Experiment):
         a = 1
 
     assert my_config() == {"a": 1}
+
+
+def test_names_that_a_scope_imports_can_be_fixed(place):
+    done = place(
+        """
+        @ex.config
+        def cfg():
+            from math import pi
+            area = pi * 2
+
+        @ex.main
+        def main(pi, area):
+            print(pi, area)
+        """,
+        "with", "pi=3",
+    )  # fmt: skip
+    assert done.out == "3.0 6.0\n", done.err
+
+
+def test_a_dictionary_with_keys_that_cannot_be_stored_is_left_out(place):
+    done = place(
+        """
+        @ex.config
+        def cfg():
+            table = {(1, 2): 3}
+            a = 1
+
+        @ex.main
+        def main(_config):
+            print(sorted(_config))
+        """
+    )
+    assert done.out == "['a', 'seed']\n", done.err
+    assert "'table' is left out" in done.err
+
+
+def test_a_default_of_a_parameter_is_the_same_in_each_run(place):
+    done = place(
+        """
+        @ex.config
+        def cfg(seen=[]):
+            seen.append(1)
+            n = len(seen)
+
+        @ex.main
+        def main(n):
+            print(n)
+
+        ex.run()
+        ex.run()
+        """,
+        script={"footer": ""},
+    )
+    assert done.out == "1\n1\n", done.err
+
+
+def test_a_warning_in_the_source_of_a_scope_is_given_once(place):
+    script = """
+        @ex.config
+        def cfg():
+            a = 1
+            if a is 1:
+                b = 2
+
+        @ex.main
+        def main(b):
+            print(b)
+        """
+    done = place(script)
+    assert done.out == "2\n" and done.err.count("SyntaxWarning") == 1, done.err

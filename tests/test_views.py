@@ -1,0 +1,304 @@
+"""Looking at runs: `ls`, `show` and `diff` of the module's own command line."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+
+import pytest
+from helpers import ROOT, environment
+
+MODULE = str(ROOT / "minisacred.py")
+
+
+def write_run(basedir, name, status="COMPLETED", config=None, metrics=None, **fields):
+    """Write a run directory as the file observer does."""
+    folder = basedir / str(name)
+    folder.mkdir(parents=True)
+    run = {
+        "command": "main",
+        "status": status,
+        "start_time": "2026-01-31T12:00:00.000000",
+        "stop_time": "2026-01-31T12:01:05.000000",
+        "heartbeat": "2026-01-31T12:01:05.000000",
+        "result": None,
+        "experiment": {"name": "exp", "base_dir": "/project", "mainfile": "exp.py"},
+        "host": {"hostname": "elsewhere", "python_version": "3.11.7"},
+        "meta": {},
+        "artifacts": [],
+        "resources": [],
+        **fields,
+    }
+    shaped = {
+        metric: {
+            "steps": list(range(len(values))),
+            "values": values,
+            "timestamps": ["2026-01-31T12:00:00.000000"] * len(values),
+        }
+        for metric, values in (metrics or {}).items()
+    }
+    for filename, content in (
+        ("run.json", run),
+        ("config.json", config or {}),
+        ("info.json", {}),
+        ("metrics.json", shaped),
+    ):
+        (folder / filename).write_text(json.dumps(content))
+    return folder
+
+
+def call(*argv, cwd=None):
+    return subprocess.run(
+        [sys.executable, MODULE, *map(str, argv)],
+        capture_output=True,
+        text=True,
+        env=environment(PYTHONIOENCODING="utf-8"),
+        cwd=cwd,
+        timeout=60,
+    )
+
+
+def on_terminal(columns, *argv, **env):
+    """Return what a command prints on a terminal of so many columns."""
+    master, slave = pty.openpty()
+    import fcntl
+    import struct
+    import termios
+
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    process = subprocess.Popen(
+        [sys.executable, MODULE, *map(str, argv)],
+        stdout=slave,
+        stderr=slave,
+        env=environment(PYTHONIOENCODING="utf-8", **env),
+    )
+    os.close(slave)
+    data = b""
+    while True:
+        try:
+            block = os.read(master, 65536)
+        except OSError:
+            break
+        if not block:
+            break
+        data += block
+    os.close(master)
+    assert process.wait(60) == 0, data
+    return data.decode().replace("\r\n", "\n")
+
+
+def plain(text):
+    return re.sub("\033\\[[0-9;]*[mK]", "", text)
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """A directory of three runs which differ in lr, and one of another status."""
+    basedir = tmp_path / "runs"
+    for number, lr in enumerate((0.1, 0.01, 0.5), 1):
+        write_run(
+            basedir,
+            number,
+            config={"lr": lr, "seed": number, "model": {"depth": number, "name": "net"}},
+            metrics={"loss": [1.0, 0.5, lr / 2]},
+            result=lr * 10,
+        )
+    write_run(
+        basedir, 10, status="FAILED", config={"lr": 0.1, "model": {"depth": 1, "name": "net"}}
+    )
+    return basedir
+
+
+def ids(done):
+    assert not done.returncode, done.stderr
+    return [line.split()[0] for line in done.stdout.splitlines()[1:]]
+
+
+def test_ls_shows_the_entries_that_differ_and_the_last_values(runs):
+    header, first, *_ = call("ls", runs).stdout.splitlines()
+    assert header.split() == ("id status command start duration lr model.depth result loss".split())
+    assert first.split() == "1 COMPLETED main 2026-01-31 12:00:00 0:01:05 0.1 1 1 0.05".split()
+
+
+def test_ls_sorts_ids_as_numbers(runs):
+    assert ids(call("ls", runs)) == ["1", "2", "3", "10"]
+
+
+def test_ls_of_some_runs_compares_only_these(runs):
+    assert "lr" not in call("ls", runs, 1, 10).stdout.splitlines()[0].split()
+
+
+def test_ls_names_a_run_that_is_missing(runs):
+    done = call("ls", runs, 4)
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"minisacred: error: there is no run '4' in {runs}\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("condition", "found"),
+    [
+        ("lr > 0.05", ["1", "3", "10"]),
+        ("lr > 0.05 and status == 'COMPLETED'", ["1", "3"]),
+        ("not lr > 0.05", ["2"]),
+        ("0.05 < lr < 0.2 or model.depth == 3", ["1", "3", "10"]),
+        ("loss <= 0.05", ["1", "2"]),
+        ("id in (2, 10)", ["2", "10"]),
+        ("status != 'COMPLETED'", ["10"]),
+        ("result is None", ["10"]),
+        ("config.lr == 0.5 and metrics.loss > -1", ["3"]),
+        ("duration >= 65", ["1", "2", "3", "10"]),
+        ("model.name < 3", []),
+    ],
+)
+def test_where_selects(runs, condition, found):
+    assert ids(call("ls", runs, "--where", condition)) == found
+
+
+@pytest.mark.parametrize(
+    "condition",
+    ["__import__('os').system('echo hacked')", "lr + 1", "[x for x in 'a']", "lr >", "f'{lr}'", ""],
+)
+def test_where_refuses_all_but_comparisons(runs, condition):
+    done = call("ls", runs, "--where", condition)
+    assert "hacked" not in done.stdout
+    if condition:
+        assert done.returncode == 2
+        assert done.stderr.startswith("minisacred: error: --where")
+        assert done.stderr.count("\n") == 1
+
+
+def test_where_and_sort_name_the_closest_column(runs):
+    assert "no run has 'los'; did you mean 'loss'?" in call("ls", runs, "--where", "los < 1").stderr
+    assert "no run has 'los'; did you mean 'loss'?" in call("ls", runs, "--sort", "los").stderr
+
+
+def test_sort_puts_what_is_missing_last(runs):
+    assert ids(call("ls", runs, "--sort", "loss")) == ["2", "1", "3", "10"]
+    assert ids(call("ls", runs, "--sort", "model.depth"))[-1] == "3"
+
+
+def test_sort_falls_with_a_minus(runs):
+    assert ids(call("ls", runs, "--sort=-lr"))[0] == "3"
+
+
+def test_status_filters(runs):
+    assert ids(call("ls", runs, "--status", "failed")) == ["10"]
+
+
+def test_json_gives_an_object_a_line(runs):
+    rows = [json.loads(line) for line in call("ls", runs, "--json").stdout.splitlines()]
+    assert rows[0]["config"] == {"lr": 0.1, "seed": 1, "model": {"depth": 1, "name": "net"}}
+    assert rows[0]["metrics"] == {"loss": 0.05}
+    assert [row["_id"] for row in rows] == [1, 2, 3, 10]
+
+
+def test_a_damaged_run_is_a_row_that_says_so(runs):
+    (runs / "2" / "run.json").write_text("{")
+    (line,) = [line for line in call("ls", runs).stdout.splitlines() if "DAMAGED" in line]
+    assert line.split()[0] == "2" and "run.json" in line
+    assert "run.json" in call("show", runs, 2).stdout
+
+
+def test_a_run_whose_process_is_gone_is_dead(runs):
+    run = json.loads((runs / "1" / "run.json").read_text())
+    (runs / "1" / "run.json").write_text(json.dumps({**run, "status": "RUNNING"}))
+    assert call("ls", runs, 1).stdout.splitlines()[1].split()[1] == "DEAD"
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_a_table_fits_the_terminal(runs, columns):
+    write_run(runs, 11, config={"lr": 1, "text": "x" * 300})
+    for number in range(100, 400):
+        write_run(runs, number, config={"lr": number / 7}, metrics={"loss": [number]})
+    lines = plain(on_terminal(columns, "ls", runs)).splitlines()
+    assert len(lines) == 306
+    assert max(map(len, lines)) <= columns
+    assert ("result" in lines[0]) == (columns == 200)
+
+
+def test_a_pipe_gets_the_whole_table(runs):
+    write_run(runs, 11, config={"lr": 1, "text": "x" * 300})
+    assert "x" * 300 in call("ls", runs).stdout
+
+
+def test_colours_are_for_terminals_only(runs):
+    assert "\033[31mFAILED\033[0m" in on_terminal(80, "ls", runs)
+    assert "\033" not in on_terminal(80, "ls", runs, NO_COLOR="1")
+    assert "\033" not in call("ls", runs).stdout
+
+
+def test_numbers_are_aligned_to_the_right(runs):
+    lines = call("ls", runs).stdout.splitlines()
+    end = lines[0].index(" lr ") + 3
+    assert [line[:end].split()[-1] for line in lines[1:]] == ["0.1", "0.01", "0.5", "0.1"]
+
+
+def test_show_tells_what_a_person_asks(runs):
+    write_run(
+        runs,
+        11,
+        status="FAILED",
+        config={"lr": 0.3, "deep": {"x": 1}},
+        metrics={"loss": [3.0, 2.0, 1.0], "strange": ["NaN"]},
+        fail_trace=["Traceback (most recent call last):\n", "ValueError: no good\n"],
+        meta={"config_updates": {"deep": {"x": 1}}, "comment": "a try"},
+        artifacts=["model.bin"],
+    )
+    out = call("show", runs, 11).stdout
+    assert "FAILED" in out and "ValueError: no good" in out and "'a try'" in out
+    assert "* deep.x = 1" in out and "  lr = 0.3" in out
+    assert re.search(r"loss +1 +1 +3 +█▄▁ +2\n", out)
+    assert re.search(r"strange +NaN +0\n", out)
+    assert "model.bin" in out and str(runs / "11") in out
+    again = f"python /project/exp.py with {runs}/11/config.json -F {runs}"
+    assert again in out
+
+
+def test_diff_shows_what_differs_and_nothing_else(runs):
+    (runs / "_sources").mkdir()
+    (runs / "_sources" / "exp_a.py").write_text("x = 1\ny = 2\n")
+    (runs / "_sources" / "exp_b.py").write_text("x = 1\ny = 3\n")
+    for number, letter in ((1, "a"), (2, "b")):
+        path = runs / str(number) / "run.json"
+        run = json.loads(path.read_text())
+        run["experiment"].update(
+            sources=[["exp.py", f"_sources/exp_{letter}.py"]],
+            dependencies=["same==1", f"numpy==1.{number}"],
+            repositories=[{"url": "u", "commit": letter * 40, "dirty": False}],
+        )
+        path.write_text(json.dumps(run))
+    out = call("diff", runs, 1, 2).stdout
+    assert "- lr = 0.1\n+ lr = 0.01\n" in out
+    assert "- numpy = '1.1'\n+ numpy = '1.2'\n" in out
+    assert "-y = 2\n+y = 3\n" in out
+    assert "a" * 40 in out and "b" * 40 in out
+    assert "same" not in out and "name" not in out
+
+
+def test_wrong_usage_is_one_line():
+    for argv in ([], ["show"], ["lss", "runs"], ["ls", "/nonexistent/runs"]):
+        done = call(*argv)
+        assert done.returncode in (1, 2)
+        assert done.stderr.startswith("minisacred: error: ") and done.stderr.count("\n") == 1
+
+
+def test_a_reader_that_stops_reading_is_no_error(runs):
+    for number in range(100, 400):
+        write_run(runs, number, config={"lr": number, "text": "x" * 500})
+    command = f"{sys.executable} {MODULE} ls {runs} | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, env=environment())
+    assert done.stdout.startswith(" id") and done.stderr == ""
+
+
+def test_runs_as_a_module_too(runs):
+    done = subprocess.run(
+        [sys.executable, "-m", "minisacred", "ls", str(runs)],
+        capture_output=True,
+        text=True,
+        env=environment(),
+    )
+    assert ids(done) == ["1", "2", "3", "10"]
