@@ -1,5 +1,7 @@
 """Fixtures that most tests use."""
 
+import signal
+
 import pytest
 from helpers import ROOT, Workplace
 
@@ -12,6 +14,11 @@ def pytest_addoption(parser):
         metavar="N",
         help="how many runs test_faults.py kills at random moments (default: 12)",
     )
+
+
+def pytest_configure():
+    # A shell starts `pytest &` with SIGINT ignored, and what is ignored stays so in children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
