@@ -121,6 +121,9 @@ class Workplace:
             out, err = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
             process.kill()
+            process.wait()
+            for stream in filter(None, (process.stdout, process.stderr)):
+                stream.close()  # a child may hold the other end: do not read on
             raise
         return Finished(process.returncode, out, err, self.path)
 

@@ -392,6 +392,52 @@ def test_child_that_is_terminated_dies_of_the_signal(place, kind):
     assert done.run().run["result"] in ([0, -15] if kind == "pool" else [-15])
 
 
+@LINUX
+def test_child_that_is_terminated_as_soon_as_it_is_forked_dies_of_the_signal(place):
+    done = place(
+        """
+        import os, signal, time
+
+        @ex.main
+        def main():
+            deaths = set()
+            for _ in range(300):
+                child = os.fork()
+                if not child:
+                    time.sleep(20)
+                    os._exit(7)
+                os.kill(child, signal.SIGTERM)
+                deaths.add(os.waitpid(child, 0)[1])
+            return sorted(deaths), [signal.pthread_sigmask(signal.SIG_BLOCK, [])]
+        """,
+        "-F", "runs",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert done.run().run["result"] == [[signal.SIGTERM], [[]]]
+
+
+@LINUX
+@SIGNALS
+def test_signal_ends_a_run_that_forks_all_the_time(place, number):
+    place.write(
+        """
+        import itertools, os
+
+        @ex.main
+        def main():
+            for count in itertools.count():
+                os.waitpid(os.fork() or os._exit(0), 0)
+                if count == 3:  # Python 3.12 warns of the first, and ignores exceptions meanwhile
+                    print("ready", flush=True)
+        """
+    )
+    for folder in map(str, range(1, 7)):
+        process = place.start("exp.py", "-F", "runs")
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(number)
+        check_interrupted(place, process, number, folder=folder)
+
+
 # -- many at once ----------------------------------------------------------------------------
 
 

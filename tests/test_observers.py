@@ -554,4 +554,6 @@ def test_sources_stay_what_they_were_when_they_were_loaded(place):
     assert done.code == 0, done.err
     sources = dict(done.run().run["experiment"]["sources"])
     assert sources.keys() == {"exp.py", "late.py"}
-    assert "# edited during the run" not in (place.path / "runs" / sources["exp.py"]).read_text()[-40:]
+    assert (
+        "# edited during the run" not in (place.path / "runs" / sources["exp.py"]).read_text()[-40:]
+    )
