@@ -126,11 +126,11 @@ _log = logging.getLogger("minisacred")
 
 def _utc(seconds: float) -> datetime.datetime:
     """Return a time of the clock as a naive UTC datetime, the form Sacred's observers get."""
-    return _EPOCH + datetime.timedelta(seconds=seconds)
+    return _EPOCH + datetime.timedelta(0, seconds)
 
 
 def _iso(moment: datetime.datetime) -> str:
-    return moment.isoformat(timespec="microseconds")
+    return moment.isoformat("T", "microseconds")
 
 
 # ======================================================================================
@@ -1770,7 +1770,7 @@ def _copy_output() -> None:
         if log.get("waiting"):
             _store(log, b"")
         for source in [fd for fd in ready if fd in targets]:
-            data = os.read(source, 1 << 16)
+            data = os.read(source, 1 << 18)
             if not data:
                 poll.unregister(source)
                 del targets[source]
@@ -1788,6 +1788,9 @@ def _copy_output() -> None:
     _answer(log, 1)
     os._exit(0)
 
+
+#: Sets the size of a pipe; the module fcntl has it since Python 3.10.
+_F_SETPIPE_SZ = 1031
 
 #: The copier's processes that a background child of some run still keeps alive.
 _lingering: list[int] = []
@@ -1977,6 +1980,11 @@ class _FdCapture(_Capture):
         try:
             one_file = os.path.samestat(os.fstat(1), os.fstat(2))
             sources = [pipe()] if one_file else [pipe(), pipe()]
+            for _, end in sources:
+                try:  # larger than usual, so that who prints much waits less often
+                    fcntl(end, _F_SETPIPE_SZ, 1 << 18)
+                except OSError:  # not Linux, or this user has many
+                    pass
             control, answers = pipe(), pipe()
             passed = {0: sources[0][0], 4: control[0], 5: answers[1]}
             if not one_file:
@@ -2155,7 +2163,7 @@ def _flush_streams() -> None:
             stream.flush()
         except Exception:  # a replaced, closed or broken stream
             pass
-    if "ctypes" in sys.modules or _has_foreign_code():
+    if "ctypes" in sys.modules or _has_foreign_code(len(sys.modules)):
         try:
             import ctypes
 
@@ -2164,8 +2172,9 @@ def _flush_streams() -> None:
             pass
 
 
-def _has_foreign_code() -> bool:
-    """Tell whether C extensions of others than the standard library are loaded."""
+@functools.lru_cache(1)
+def _has_foreign_code(count: int) -> bool:
+    """Tell whether C extensions not of the standard library are among the `count` modules."""
     for module in list(sys.modules.values()):
         file = getattr(module, "__dict__", {}).get("__file__")
         if isinstance(file, str) and file.endswith((".so", ".pyd")) and "lib-dynload" not in file:
@@ -2331,7 +2340,8 @@ class _Modules:
     """The imported modules, sorted into the experiment's sources and installed packages."""
 
     def __init__(self, roots: Iterable[str]) -> None:
-        self._roots = [os.path.realpath(root) for root in roots]
+        self.roots = list(roots)
+        self._roots = [os.path.realpath(root) for root in self.roots]
         self._library = os.path.dirname(os.__file__)
         #: An environment inside the project is not part of it.
         self._environments = [
@@ -2344,9 +2354,8 @@ class _Modules:
         self.installed: dict[str, str] = {}
         self._seen: set[str] = set()
 
-    def update(self) -> bool:
-        """Sort the modules that were imported since the last time; tell whether any count."""
-        known = len(self.sources) + len(self.installed)
+    def update(self) -> int:
+        """Sort the modules that were imported since the last time; return how many count."""
         for name, module in list(sys.modules.items()):
             if name not in self._seen:
                 self._seen.add(name)
@@ -2354,7 +2363,7 @@ class _Modules:
                 file = getattr(module, "__dict__", {}).get("__file__")
                 if isinstance(file, str) and name != "__main__":
                     self._sort(name, os.path.abspath(file))
-        return len(self.sources) + len(self.installed) > known
+        return len(self.sources) + len(self.installed)
 
     def _sort(self, name: str, path: str) -> None:
         if _site_of(path):
@@ -2389,9 +2398,19 @@ class _Distributions:
 
     def __init__(self) -> None:
         self._listings: dict[str, dict[str, str]] = {}
+        self._known: set[str] = set()  # modules that were looked up before
+        self._versions: dict[str, str] = {}
 
     def find(self, files: Mapping[str, str]) -> dict[str, str]:
         """Return name → version of the distributions that own the files, given by module."""
+        new = {name: path for name, path in files.items() if name not in self._known}
+        if new:
+            self._listings.clear()
+            self._versions.update(self._find(new))
+            self._known.update(new)
+        return dict(self._versions)
+
+    def _find(self, files: Mapping[str, str]) -> dict[str, str]:
         found: set[str] = set()
         unknown: dict[str, list[str]] = {}
         editable: dict[str, str] = {}
@@ -5587,6 +5606,7 @@ class Ingredient:
         self._cells_file: str | None = None
         self._extra_sources: set[str] = set()
         self._extra_packages: dict[str, str] = {}
+        self._modules, self._distributions = _Modules(()), _Distributions()
         self._logger: Any = None
 
     def __repr__(self) -> str:
@@ -5750,7 +5770,7 @@ class Ingredient:
     def get_experiment_info(self) -> Config:
         """Return name, base_dir, mainfile, sources, packages and repositories, as recorded."""
         repositories, _ = _GitProbe(self.base_dir).result() if self.save_git_info else ([], "")
-        return {**self._experiment_info(self._modules()), "repositories": repositories}
+        return {**self._experiment_info(), "repositories": repositories}
 
     # -------------------------------------------------------------------------------------
 
@@ -5805,19 +5825,25 @@ class Ingredient:
             return None
         return self._cells_file
 
-    def _modules(self) -> _Modules:
-        modules = _Modules(ingredient.base_dir for ingredient in self.traverse_ingredients())
-        modules.update()
+    def _count_modules(self) -> int:
+        """Sort the imported modules, those that earlier runs have not; return how many count."""
+        roots = [ingredient.base_dir for ingredient in self.traverse_ingredients()]
+        if self._modules.roots != roots:
+            self._modules = _Modules(roots)
+        return self._modules.update()
+
+    def _source_files(self) -> set[str]:
+        """Return the paths of the sources, as the settings want them."""
+        sources = set(self._modules.sources)
         for ingredient in self.traverse_ingredients():
-            modules.sources |= ingredient._extra_sources
+            sources |= ingredient._extra_sources
             if ingredient.mainfile and not _site_of(ingredient.mainfile):
-                modules.sources.add(ingredient.mainfile)
+                sources.add(ingredient.mainfile)
         if SETTINGS.DISCOVER_SOURCES == "dir":
-            modules.sources.update(map(os.path.realpath, _python_files(self.base_dir)))
+            sources.update(map(os.path.realpath, _python_files(self.base_dir)))
         elif SETTINGS.DISCOVER_SOURCES == "none":
-            modules.sources = set(filter(None, [self.mainfile])) | self._extra_sources
-        modules.sources.update(filter(None, [self._save_cells()]))
-        return modules
+            sources = set(filter(None, [self.mainfile])) | self._extra_sources
+        return sources | set(filter(None, [self._save_cells()]))
 
     def _identity(self) -> Config:
         """Return what is known of the experiment without collecting anything."""
@@ -5826,12 +5852,13 @@ class Ingredient:
         empty: Config = {"sources": [], "dependencies": [], "repositories": []}
         return {"name": self.path, "base_dir": base, "mainfile": mainfile, **empty}
 
-    def _experiment_info(self, modules: _Modules) -> Config:
+    def _experiment_info(self) -> Config:
         info = self._identity()
+        self._count_modules()
         versions: dict[str, str] = {}
         try:
             if SETTINGS.DISCOVER_DEPENDENCIES == "imported":
-                versions = _Distributions().find(modules.installed)
+                versions = self._distributions.find(self._modules.installed)
             elif SETTINGS.DISCOVER_DEPENDENCIES == "pkg":
                 versions = _all_distributions()
         except Exception as error:  # damaged metadata must not cost the run
@@ -5839,7 +5866,7 @@ class Ingredient:
         for ingredient in self.traverse_ingredients():
             versions.update(ingredient._extra_packages)
         sources = []
-        for path in sorted(modules.sources):
+        for path in sorted(self._source_files()):
             try:
                 # Observers join base and name, whichever kind of path the name is.
                 in_base = os.path.relpath(path, info["base_dir"])
@@ -6440,12 +6467,12 @@ class Experiment(Ingredient):
 
     def _execute(self, run: Run) -> None:
         """Run it, with the captured functions bound to it; nested runs give them back."""
-        modules: list[_Modules] = []
+        known: list[int] = []  # how many modules there were at the start
 
         def collect() -> tuple[Config, Config, str]:
             probe = _GitProbe(self.base_dir) if self.save_git_info else None
-            modules.append(self._modules())
-            info = {**self._experiment_info(modules[0]), "name": run.experiment_name}
+            known.append(self._count_modules())
+            info = {**self._experiment_info(), "name": run.experiment_name}
             host = _collect_host(self.additional_host_info)
             try:
                 repositories, diff = probe.result() if probe else ([], "")
@@ -6456,9 +6483,9 @@ class Experiment(Ingredient):
 
         def update() -> Config:
             info = run.experiment_info
-            if not modules or not modules[0].update():
+            if not known or self._count_modules() == known[0]:
                 return info
-            new = self._experiment_info(modules[0])
+            new = self._experiment_info()
             # What had been recorded at the start stays, though its file may have changed since.
             old = dict(info["sources"])
             sources = [[name, old.get(name, digest)] for name, digest in new["sources"]]
