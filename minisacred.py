@@ -3019,7 +3019,8 @@ class FileStorageObserver(RunObserver):
         """Make the run directory, which somebody has removed, with what is still known."""
         os.makedirs(self._path(), exist_ok=True)
         _log.warning(
-            "%s was removed during the run: the output, metrics and artifacts in it are lost",
+            "%s was removed during the run: output and artifacts so far are lost, and "
+            "metrics.jsonl begins anew",
             self._path(),
         )
         _replace_file(self._path("config.json"), self._config_data)

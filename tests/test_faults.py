@@ -718,7 +718,7 @@ def main(_run):
 
 
 def test_removed_directory_gets_all_back_that_the_run_still_knows(place):
-    """The metrics and output that were in it are lost, and the log says so."""
+    """The output and artifacts that were in it are lost, and the log says so."""
     done = place(
         """
         import os, shutil, time
@@ -727,6 +727,7 @@ def test_removed_directory_gets_all_back_that_the_run_still_knows(place):
         @ex.main
         def main(lr, _run):
             _run.info["early"] = 1
+            _run.log_scalar("loss", 0.5)
             time.sleep(0.1)
             os.rename(_run.dir, "aside")
             shutil.rmtree("aside")
@@ -737,6 +738,7 @@ def test_removed_directory_gets_all_back_that_the_run_still_knows(place):
     assert done.code == 0
     (run,) = complete_runs(place.path / "runs")
     assert run["config"]["lr"] == 0.1 and run["info"] == {"early": 1}
+    assert run["metrics"]["loss"]["values"] == [0.5]
     assert str(place.path / "runs" / "1") in done.err
 
 
