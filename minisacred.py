@@ -1396,6 +1396,14 @@ class _Context:
 _NO_CONTEXT = _Context({}, 0, "")
 
 
+def _fillable(function: Any) -> tuple[list[inspect.Parameter], list[str]]:
+    """Return the positional parameters of a function, and the names of all that can be filled."""
+    parameters = _signature(function).parameters.values()
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
+    return positional, [p.name for p in (*positional, *keywords)]
+
+
 def _capture(function: Any, prefix: str | None = None) -> Any:
     """Return `function` with its missing parameters filled from the current run.
 
@@ -1403,9 +1411,7 @@ def _capture(function: Any, prefix: str | None = None) -> Any:
     """
     if isinstance(function, (staticmethod, classmethod)):
         return type(function)(_capture(function.__func__, prefix))
-    parameters = _signature(function).parameters.values()
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    names = [p.name for p in (*positional, *(p for p in parameters if p.kind is p.KEYWORD_ONLY))]
+    positional, names = _fillable(function)
     unnamed = {p.name: p.default for p in positional if p.kind is p.POSITIONAL_ONLY}
     random_names = [name for name in names if name in ("_seed", "_rnd")]
     context = _NO_CONTEXT
