@@ -1649,25 +1649,37 @@ def _remove_file(path: str) -> None:
         pass
 
 
-def _replace_file(path: str, data: bytes, durable: bool = False) -> None:
-    """Write a file as a whole: readers find the old content or the new, nothing between.
-
-    Args:
-        durable: return only when the content is on the disk (fsync).
-    """
+def _replace_file(path: str, data: bytes) -> None:
+    """Write a file as a whole: readers find the old content or the new, nothing between."""
     folder, name = os.path.split(path)
     # The process's number keeps writers of the same file in a shared directory apart.
     temporary = os.path.join(folder, f".{name[:200]}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
             file.write(data)
-            if durable:
-                file.flush()
-                os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         _remove_file(temporary)
         raise
+
+
+def _sync(*paths: str) -> None:
+    """Return when files and directories are on the disk, where the system can do that."""
+    opened = []
+    try:
+        for path in paths:
+            if not os.path.exists(path) or not os.path.getsize(path):
+                continue  # the directory tells of an empty file
+            opened.append(os.open(path, os.O_RDONLY))
+            if hasattr(os, "posix_fadvise"):  # begin with all, so that the waits below are one
+                os.posix_fadvise(opened[-1], 0, 0, os.POSIX_FADV_DONTNEED)
+        for fd in opened:
+            os.fsync(fd)
+    except OSError:
+        pass
+    finally:
+        for fd in opened:
+            os.close(fd)
 
 
 def _read_file(path: str) -> bytes:
@@ -1705,8 +1717,7 @@ def _store(log: dict[str, Any], data: bytes) -> None:
     many bytes had to be given up). It is a dictionary because the copier runs this very
     function, in a process that has nothing but the function's code.
     """
-    waiting = log.setdefault("waiting", bytearray())
-    waiting += data
+    data = log.get("waiting", b"") + data  # which copies nothing if nothing waits
     try:
         if log.get("fd") is not None and not os.fstat(log["fd"]).st_nlink:
             os.close(log["fd"])  # somebody removed the file: begin it again
@@ -1714,22 +1725,21 @@ def _store(log: dict[str, Any], data: bytes) -> None:
         if log.get("fd") is None:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
             log["fd"] = os.open(log["path"], flags, 0o666)
-        while waiting:
-            del waiting[: os.write(log["fd"], waiting)]
+        while data:
+            data = data[os.write(log["fd"], data) :]
     except OSError:
-        if len(waiting) > 1 << 20:
-            log["lost"] = log.get("lost", 0) + len(waiting) - (1 << 20)
-            del waiting[1 << 20 :]
+        log["lost"] = log.get("lost", 0) + max(len(data) - (1 << 20), 0)
+    log["waiting"] = data[: 1 << 20]
 
 
 def _pass_on(data: bytes, target: int) -> None:
     """Write `data` to a descriptor as it is; the copier runs this function, too."""
-    import select
-
     while data:
         try:
             data = data[os.write(target, data) :]
         except BlockingIOError:
+            import select
+
             wait = select.poll()
             wait.register(target, select.POLLOUT)
             wait.poll(1000)
@@ -1776,7 +1786,7 @@ def _copy_output() -> None:
         if log.get("waiting"):
             _store(log, b"")
         for source in [fd for fd in ready if fd in targets]:
-            data = os.read(source, 1 << 18)
+            data = os.read(source, 1 << 17)  # more would not stay in the processor's cache
             if not data:
                 poll.unregister(source)
                 del targets[source]
@@ -2348,7 +2358,7 @@ class _Modules:
     def __init__(self, roots: Iterable[str]) -> None:
         self.roots = list(roots)
         self._roots = [os.path.realpath(root) for root in self.roots]
-        self._library = os.path.dirname(os.__file__)
+        self._library = os.path.join(os.path.dirname(os.__file__), "")
         #: An environment inside the project is not part of it.
         self._environments = [
             prefix
@@ -2367,7 +2377,10 @@ class _Modules:
                 self._seen.add(name)
                 # not getattr: a lazy module would be loaded by it
                 file = getattr(module, "__dict__", {}).get("__file__")
-                if isinstance(file, str) and name != "__main__":
+                if not isinstance(file, str) or name == "__main__":
+                    continue
+                # Most are of the standard library: told by their beginnings, in no time.
+                if not file.startswith(self._library) or "-packages" in file:
                     self._sort(name, os.path.abspath(file))
         return len(self.sources) + len(self.installed)
 
@@ -2687,6 +2700,8 @@ class RunObserver:
     #: run that exists, under the id that `started_event` gets.
     output_file: str | None = None
     rejoins = False
+    #: Set by the run when only the last heartbeat and, at once, the event of the end follow.
+    is_ending = False
     #: Seconds for which events that fail at the end are tried again, as a server may come back.
     patience = 0.0
 
@@ -2945,7 +2960,8 @@ class FileStorageObserver(RunObserver):
         self._save_info(info)
         self.run_entry["heartbeat"] = _iso(beat_time)
         self.run_entry["result"] = self._clean(result, "the result")
-        self._save_run()
+        if not self.is_ending:
+            self._save_run()
 
     def completed_event(self, stop_time: datetime.datetime, result: Any) -> None:  # noqa: D102
         self.run_entry["result"] = self._clean(result, "the result")
@@ -3014,12 +3030,12 @@ class FileStorageObserver(RunObserver):
         assert self.dir is not None
         return os.path.join(self.dir, *parts)
 
-    def _write(self, name: str, data: bytes, durable: bool = False) -> None:
+    def _write(self, name: str, data: bytes) -> None:
         try:
-            _replace_file(self._path(name), data, durable)
+            _replace_file(self._path(name), data)
         except FileNotFoundError:
             self._make_again()
-            _replace_file(self._path(name), data, durable)
+            _replace_file(self._path(name), data)
 
     def _make_again(self) -> None:
         """Make the run directory, which somebody has removed, with what is still known."""
@@ -3033,8 +3049,8 @@ class FileStorageObserver(RunObserver):
         _replace_file(self._path("info.json"), self._info_data or b"{}\n")
         _replace_file(self._path("metrics.json"), b"{}\n")
 
-    def _save_run(self, durable: bool = False) -> None:
-        self._write("run.json", _json_bytes(self.run_entry), durable)
+    def _save_run(self) -> None:
+        self._write("run.json", _json_bytes(self.run_entry))
 
     def _clean(self, value: Any, what: str) -> Any:
         """Return `value` as JSON can express it; warn once of each strange type."""
@@ -3083,10 +3099,10 @@ class FileStorageObserver(RunObserver):
                 self._config_data = _json_bytes(self._clean(config, "the configuration"))
                 self._write("config.json", self._config_data)
                 self._write("metrics.json", b"{}\n")
-                empty = {"info.json": b"{}\n", "metrics.jsonl": b"", "cout.txt": b""}
-                for name, data in empty.items():
-                    if not os.path.exists(self._path(name)):
-                        self._write(name, data)
+                if not os.path.exists(self._path("info.json")):
+                    self._write("info.json", b"{}\n")
+                for name in ("metrics.jsonl", "cout.txt"):
+                    open(self._path(name), "ab").close()
                 if entry["status"] == "QUEUED":  # before run.json: none of them is forgotten
                     _mark_queued(self._path(), meta_info)
                 self._save_run()
@@ -3207,13 +3223,10 @@ class FileStorageObserver(RunObserver):
             name: {column: _Json(f"[{', '.join(texts)}]") for column, texts in columns.items()}
             for name, columns in self._metrics.items()
         }
-        self._write("metrics.json", _json_bytes(metrics), durable=bool(metrics))
-        names = ("info.json", "cout.txt", *(["metrics.jsonl"] if metrics else []))
-        syncing = _begin_sync([self._path(name) for name in names])
-        self._save_run(durable=True)
-        for thread in syncing:
-            thread.join()
-        _sync_file(self._path())
+        if metrics:
+            self._write("metrics.json", _json_bytes(metrics))
+        self._save_run()
+        _sync(*map(self._path, _OWN_FILES), self._path())
 
 
 def _attempts(old: Config) -> Config:
@@ -3226,33 +3239,6 @@ def _attempts(old: Config) -> Config:
             attempts[-1]["status"] = "DEAD"
     kept = {"queue_time": old["queue_time"]} if "queue_time" in old else {}
     return {**kept, "attempts": attempts} if attempts else kept
-
-
-def _begin_sync(paths: Sequence[str]) -> list[threading.Thread]:
-    """Begin to sync files, each in a thread: a disk takes as long for one as for all."""
-    threads = []
-    for path in paths:
-        thread = threading.Thread(target=_sync_file, args=(path,), daemon=True)
-        try:
-            thread.start()
-            threads.append(thread)
-        except RuntimeError:  # no threads here (Pyodide)
-            _sync_file(path)
-    return threads
-
-
-def _sync_file(path: str) -> None:
-    """Return when a file or directory is on the disk, where the system can do that."""
-    try:
-        fd = os.open(path, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(fd)
-    except OSError:
-        pass
-    finally:
-        os.close(fd)
 
 
 def _read_metric_lines(path: str) -> tuple[dict[str, Any], int]:
@@ -3752,7 +3738,8 @@ class MongoObserver(RunObserver):
         for folder in (self.failure_dir or ".", tempfile.gettempdir()):
             path = os.path.join(os.path.abspath(folder), re.sub(r"[^\w.-]", "_", name))
             try:
-                _replace_file(path, data, durable=True)
+                _replace_file(path, data)
+                _sync(path)
             except OSError:
                 continue
             _log.error("MongoDB could not be reached: run %r is saved in %s", run_id, path)
@@ -3965,6 +3952,8 @@ class _Link:
         )
 
     def _finish(self) -> None:
+        if isinstance(self.observer, RunObserver):
+            self.observer.is_ending = True
         self.beat()
         deadline = time.monotonic() + getattr(self.observer, "patience", 0.0)
         with self._lock:
@@ -5469,7 +5458,8 @@ class _Worker:
         entry = json.loads(_read_file(path))
         now = _iso(_utc(time.time()))
         entry.update(status="FAILED", fail_trace=reason, stop_time=now)
-        _replace_file(path, _json_bytes(entry), durable=True)
+        _replace_file(path, _json_bytes(entry))
+        _sync(path)
 
     def _report(self, name: str, status: str, text: str) -> None:
         self._counts[status] = self._counts.get(status, 0) + 1
