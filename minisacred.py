@@ -39,6 +39,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import copy
 import functools
 import inspect
 import io
@@ -330,25 +331,35 @@ def _nested(updates: Mapping[Any, Any], path: str = "") -> Config:
         raise InvalidConfigError(f"{path[:60]}…: nested too deeply, or containing itself")
     tree: Config = {}
     for key, value in updates.items():
+        is_path = isinstance(key, str) and not _FLOAT.fullmatch(key)
         if isinstance(value, dict) and value:
             value = _nested(value, _join(path, key))
-            old: Any = _get_path(tree, key, {}) if isinstance(key, str) else {}
+            old: Any = _get_path(tree, key, {}) if is_path else {}
             value = _merged(old, value) if isinstance(old, dict) else value
-        if isinstance(key, str):
+        if is_path:
             _set_path(tree, key, value)
         else:
             tree[key] = value
     return tree
 
 
-def _leaves(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield the dotted path and value of each entry that is not a non-empty dictionary."""
+#: What JSON makes of a key that is a float: its dot divides no path.
+_FLOAT = re.compile(r"-?\d+\.\d+(e[+-]?\d+)?")
+
+
+def _leaf_paths(tree: Mapping[Any, Any], top: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """Yield the path and value of each entry that is not a non-empty dictionary."""
     for key, value in tree.items():
-        path = _join(prefix, key)
+        path = (*top, str(key))
         if isinstance(value, dict) and value:
-            yield from _leaves(value, path)
+            yield from _leaf_paths(value, path)
         else:
             yield path, value
+
+
+def _leaves(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield the dotted path and value of each entry that is not a non-empty dictionary."""
+    return ((_join(prefix, *path), value) for path, value in _leaf_paths(tree))
 
 
 def _merged(base: Mapping[Any, Any], update: Mapping[Any, Any]) -> dict[Any, Any]:
@@ -381,11 +392,15 @@ def _check_key(key: Any, path: str) -> None:
     """Raise InvalidConfigError unless `key` may be the key of a config dictionary."""
     rules, problem = SETTINGS.CONFIG, ""
     if not isinstance(key, (str, int, float, bool, type(None))):
-        raise _NotSerializable(f"{path}: a key must be a string or number, not {key!r}")
+        raise _NotSerializable(
+            f"{path}: a key must be a string or number, not {key!r}".lstrip(": ")
+        )
     if not isinstance(key, str):
         problem = "is not a string" if rules.ENFORCE_STRING_KEYS else ""
-    elif rules.ENFORCE_KEYS_MONGO_COMPATIBLE and ("." in key or key.startswith("$")):
-        problem = "contains a '.'" if "." in key else "begins with a '$'"
+    elif rules.ENFORCE_KEYS_MONGO_COMPATIBLE and key.startswith("$"):
+        problem = "begins with a '$'"
+    elif rules.ENFORCE_KEYS_MONGO_COMPATIBLE and "." in key and not _FLOAT.fullmatch(key):
+        problem = "contains a '.'"
     elif rules.ENFORCE_KEYS_NO_EQUALS and "=" in key:
         problem = "contains a '='"
     elif rules.ENFORCE_KEYS_JSONPICKLE_COMPATIBLE and key.startswith("json://"):
@@ -393,7 +408,8 @@ def _check_key(key: Any, path: str) -> None:
     elif rules.ENFORCE_VALID_PYTHON_IDENTIFIER_KEYS and not key.isidentifier():
         problem = "is not a valid Python identifier"
     if problem:
-        raise InvalidConfigError(f"{path}: the key {key!r} {problem}; choose another name")
+        where = f"{path}: the" if path else "the"
+        raise InvalidConfigError(f"{where} key {key!r} {problem}; choose another name")
 
 
 class _NotSerializable(InvalidConfigError):
@@ -420,9 +436,12 @@ def _normalise(value: Any, path: str, depth: int = 0) -> Any:
     if _is_numpy(value):
         return _normalise(value.tolist(), path, depth + 1)
     if isinstance(value, dict):
-        for key in value:
+        plain = {}
+        for key, item in value.items():
+            key = key.tolist() if _is_numpy(key) else key
             _check_key(key, path)
-        return {k: _normalise(v, _join(path, k), depth + 1) for k, v in value.items()}
+            plain[key] = _normalise(item, _join(path, key), depth + 1)
+        return plain
     if isinstance(value, (list, tuple)):
         items = [_normalise(v, _join(path, i), depth + 1) for i, v in enumerate(value)]
         return tuple(items) if isinstance(value, tuple) else items
@@ -505,7 +524,7 @@ class _Typed:
     def __init__(self, text: str, strict: bool = False) -> None:
         self.text = text
         try:
-            self.value = ast.literal_eval(text)
+            self.value = ast.literal_eval(text.strip())
         except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
             if strict:
                 raise InvalidConfigError(
@@ -513,33 +532,63 @@ class _Typed:
                 ) from None
             self.value = text
 
+    @functools.cached_property
+    def tree(self) -> Config:
+        """The dictionary that was typed, as if each of its values had been typed by itself."""
+
+        def typed(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {key: typed(item) for key, item in value.items()}
+            leaf = _Typed(repr(value))
+            leaf.value = value
+            return leaf
+
+        return {key: typed(item) for key, item in _nested(self.value).items()}
+
     def as_type_of(self, old: Any, path: str) -> Any:
         """Return the value for an entry that was `old` before."""
         if isinstance(old, bool):
-            if self.text.lower() not in _WORDS:
+            if self.text.strip().lower() not in _WORDS:
                 raise InvalidConfigError(
                     f"{path}={self.text}: the entry is a boolean; write true or false"
                 )
-            return _WORDS[self.text.lower()]
-        if isinstance(old, str):
-            return self.value if isinstance(self.value, str) else self.text  # less its quotes
-        if isinstance(old, float) and type(self.value) is int:
-            return float(self.value)
-        if type(old) in (int, float) and self.value == self.text:  # no literal: inf, nan, 007
-            try:
+            return _WORDS[self.text.strip().lower()]
+        if isinstance(old, (str, os.PathLike)):
+            text = self.value if isinstance(self.value, str) else self.text  # less its quotes
+            return _as_stored(text, old)
+        try:
+            if isinstance(old, float) and type(self.value) is int:
+                return float(self.value)
+            if type(old) in (int, float) and self.value == self.text:  # no literal: inf, nan, 007
                 return type(old)(self.text)
-            except ValueError:
-                return self.text
+        except (ValueError, OverflowError):
+            return self.value
         if isinstance(old, (list, tuple)) and isinstance(self.value, (list, tuple)):
-            return type(old)(self.value)
+            return _like(old, self.value)
         return self.value
 
 
+def _like(old: Any, items: Iterable[Any]) -> Any:
+    """Return items as the kind of sequence that `old` is: list, tuple, namedtuple or array."""
+    if _is_numpy(old):
+        return sys.modules["numpy"].array(list(items))
+    if not isinstance(old, tuple):
+        return list(items)
+    try:
+        return old._make(items)  # type: ignore[attr-defined]
+    except (AttributeError, TypeError):  # no namedtuple, or not as many items
+        return tuple(items)
+
+
 def _as_stored(value: Any, old: Any) -> Any:
-    """Undo what JSON does to tuples, infinity and NaN, in the value for an entry that was `old`."""
+    """Undo what JSON does to tuples, paths and NaN, in the value for an entry that was `old`."""
     if isinstance(value, list) and isinstance(old, (list, tuple)):
-        items = [_as_stored(*pair) for pair in zip(value, old)] + value[len(old) :]
-        return tuple(items) if isinstance(old, tuple) else items
+        return _like(old, [*map(_as_stored, value, old), *value[len(old) :]])
+    if isinstance(value, str) and isinstance(old, os.PathLike):
+        try:
+            return type(old)(value)  # type: ignore[call-arg]
+        except Exception:  # it is made of other things than its name
+            return value
     if isinstance(old, float) and value in ("NaN", "Infinity", "-Infinity"):
         return float(value)
     return value
@@ -548,10 +597,52 @@ def _as_stored(value: Any, old: Any) -> Any:
 def _settled(value: Any) -> Any:
     """Return the tree with each typed value in it replaced by what its text says."""
     if isinstance(value, _Typed):
-        return value.value
+        return _settled(value.tree) if isinstance(value.value, dict) else value.value
     if isinstance(value, dict):
         return {k: _settled(v) for k, v in value.items()}
     return value
+
+
+def _index(name: Any, items: Sequence[Any], path: str) -> int:
+    """Return the number of an element that an update names.
+
+    Raises:
+        InvalidConfigError: it is no number, or there is no such element.
+    """
+    if not re.fullmatch("-?[0-9]+", str(name)):
+        raise InvalidConfigError(
+            f"{_join(path, name)}: {path!r} is a list; "
+            f"name an element by its number, as in {_join(path, 0)}"
+        )
+    if not -len(items) <= int(name) < len(items):
+        raise InvalidConfigError(
+            f"{_join(path, name)}: index out of range; "
+            f"{path!r} has {len(items)} elements, counted from 0"
+        )
+    return int(name)
+
+
+def _combined(earlier: Any, later: Any, path: str = "") -> Any:
+    """Return fixed values with later ones over them: key by key, in lists by number."""
+    if isinstance(earlier, _Typed):
+        if not isinstance(later, dict):
+            return later
+        earlier = earlier.tree if isinstance(earlier.value, dict) else earlier.value
+    if isinstance(later, dict) and isinstance(earlier, dict):
+        result = dict(earlier)
+        for key, value in later.items():
+            result[key] = _combined(earlier.get(key), value, _join(path, key))
+        return result
+    if isinstance(later, dict) and later and isinstance(earlier, (list, tuple)):
+        items = list(earlier)
+        for key, value in later.items():
+            index, place = _index(key, items, path), _join(path, key)
+            if isinstance(value, _Typed):
+                items[index] = value.as_type_of(items[index], place)
+            else:
+                items[index] = _settled(_combined(items[index], value, place))
+        return _like(earlier, items)
+    return later
 
 
 # ======================================================================================
@@ -562,10 +653,10 @@ def _settled(value: Any) -> Any:
 #
 # An update must win at the very assignment that it replaces, so that what is computed from
 # the entry follows. A scope is therefore compiled once more from its own syntax tree, with
-# `x = fix("x", x)` after each statement that binds `x`. It stays a real function: closures,
-# comprehensions, tracebacks, coverage and breakpoints work as written. Dictionaries and
-# lists that hold fixed parts are replaced by subclasses which restore those parts after
-# each change, so that `d["x"] = 1` or `d.update(x=1)` cannot undo an update either.
+# `x = fix("x", x)` after each statement that binds an `x` which has a fixed value. It stays a
+# real function: closures, comprehensions, tracebacks, coverage and breakpoints work as written.
+# Dictionaries and lists that hold fixed parts are replaced by subclasses which restore those
+# parts after each change, so that `d["x"] = 1` or `d.update(x=1)` cannot undo an update either.
 # ======================================================================================
 
 
@@ -611,30 +702,41 @@ class _Fixing:
 
     def fixed(self, value: Any, fix: Any, path: Path) -> Any:
         """Return `value`, just assigned at `path`, with the fixed value or values `fix`."""
+        if isinstance(fix, _Typed) and isinstance(fix.value, dict) and not isinstance(value, str):
+            fix = fix.tree
         if isinstance(value, (_FixedDict, _FixedList)) and value.fixing is self:
             if value.fix is fix:
                 return value
-        if _is_numpy(value):
-            value = value.tolist()
         if isinstance(fix, dict):
-            if isinstance(value, dict):
-                self.record.note(path, {}, {})
-                return _FixedDict(value, self, fix, path)
-            if isinstance(value, (list, tuple)):
-                if not fix or not all(str(key).lstrip("-").isdigit() for key in fix):
-                    raise InvalidConfigError(
-                        f"{_join(*path, next(iter(fix), ''))}: {_join(*path)!r} is a list; "
-                        f"name an element by its number, as in {_join(*path, 0)}"
-                    )
-                items = _FixedList(value, self, fix, path)
-                return items if isinstance(value, list) else tuple(items)
-            self.record.note(path, value, {})
-            return _FixedDict({}, self, fix, path)
+            return self._with_parts(value, fix, path)
         new = _as_stored(fix, value)
         if isinstance(fix, _Typed):
             new = fix.as_type_of(value, ".".join(path))
         self.record.note(path, value, new)
-        return _FixedList(new, self, fix, path) if isinstance(new, list) else _plain(new)
+        if isinstance(new, list):
+            return _like(value, new) if _is_numpy(value) else _FixedList(new, self, fix, path)
+        return _plain(new)
+
+    def _with_parts(self, value: Any, fix: Config, path: Path) -> Any:
+        """Return `value` with the entries or elements in `fix` in their places."""
+        if isinstance(value, dict):
+            self.record.note(path, {}, {})
+            made = _FixedDict(value, self, fix, path)
+            if isinstance(value, _Dict) or type(value) is dict:
+                return made
+            value = copy.copy(value)  # a Counter, say, whose type matters more in the scope
+            for key, item in made.items():
+                value[key] = item
+            return value
+        plain = value.tolist() if _is_numpy(value) else value
+        if isinstance(plain, (list, tuple)):
+            items = _FixedList(plain, self, fix, path)
+            if isinstance(value, list):
+                return items  # it may grow until it has all the elements that are fixed
+            items.check()
+            return _like(value, items)
+        self.record.note(path, value, {})
+        return _FixedDict({}, self, fix, path)
 
 
 class _FixedDict(_Dict):
@@ -649,18 +751,23 @@ class _FixedDict(_Dict):
     def restore(self) -> None:
         """Put the fixed values back after a change; each newly assigned one is noted."""
         for name, fix in self.fix.items():
-            # The key may be a number that the command line has as a text.
-            key = name if name in self else next((k for k in self if str(k) == name), name)
+            key = name if name in self else self._key_of(name)
             if key in self and (key not in self.kept or self[key] is not self.kept[key]):
                 value = self.fixing.fixed(self[key], fix, (*self.path, str(name)))
             elif key not in self:
                 value = _settled(fix)
                 if isinstance(value, dict):
-                    value = _FixedDict({}, self.fixing, fix, (*self.path, str(name)))
+                    tree = fix if isinstance(fix, dict) else fix.tree
+                    value = _FixedDict({}, self.fixing, tree, (*self.path, str(name)))
             else:
                 continue
             self.kept[key] = value
             dict.__setitem__(self, key, value)
+
+    def _key_of(self, name: str) -> Any:
+        """Return the key that a command line, or JSON, has as the text `name`."""
+        keys = [key for key in self if not isinstance(key, str)]
+        return next((key for key in keys if name in (str(key), json.dumps(key))), name)
 
     def setdefault(self, key: Any, default: Any = None) -> Any:
         if key not in self:
@@ -683,21 +790,19 @@ class _FixedList(_List):
             list.__setitem__(self, slice(None), _plain(self.whole))
             return
         for name, fix in self.fix.items():
-            index = int(name)
-            if -len(self) <= index < len(self):
-                if index not in self.kept or self[index] is not self.kept[index]:
-                    value = self.fixing.fixed(self[index], fix, (*self.path, str(name)))
-                    self.kept[index] = value
-                    list.__setitem__(self, index, value)
+            try:
+                index = _index(name, self, _join(*self.path))
+            except InvalidConfigError:
+                continue  # `check` comes later
+            if index not in self.kept or self[index] is not self.kept[index]:
+                value = self.fixing.fixed(self[index], fix, (*self.path, str(name)))
+                self.kept[index] = value
+                list.__setitem__(self, index, value)
 
     def check(self) -> None:
-        """Raise InvalidConfigError when an index to be fixed does not exist."""
+        """Raise InvalidConfigError when an element to be fixed does not exist."""
         for name in self.fix if self.whole is None else ():
-            if not -len(self) <= int(name) < len(self):
-                raise InvalidConfigError(
-                    f"{_join(*self.path, name)}: index out of range; "
-                    f"{_join(*self.path)!r} has {len(self)} elements, counted from 0"
-                )
+            _index(name, self, _join(*self.path))
 
 
 def _restoring(base: type) -> Callable[[str], Any]:
@@ -772,30 +877,37 @@ class _ConfigDict(_Source):
         return {name: fix(name, _plain(value)) for name, value in self.entries.items()}
 
 
-def _bound_names(tree: ast.AST) -> list[str]:
-    """Return the names that a syntax tree assigns to."""
-    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
-    return [node.id for node in names if isinstance(node.ctx, ast.Store)]
+def _bound_names(tree: ast.AST) -> Iterator[str]:
+    """Yield the names that the target of an assignment binds."""
+    if isinstance(tree, ast.Name):
+        yield tree.id
+    elif isinstance(tree, (ast.Tuple, ast.List, ast.Starred)):
+        for part in ast.iter_child_nodes(tree):
+            yield from _bound_names(part)
 
 
 class _ScopeCompiler(ast.NodeTransformer):
-    """Adds a call of `fix` to each statement or expression that binds a local name."""
+    """Adds a call of `fix` to each statement or expression that binds one of some names."""
 
-    #: Names of the two helpers inside the compiled scope; no identifier can clash with them.
-    FIX, KEEP_FRAME = ".fix", ".keep_frame"
+    #: Constants that stand for the two helpers in the compiled scope, until it is called.
+    FIX, KEEP_FRAME = "minisacred: fix", "minisacred: keep the frame"
+
+    def __init__(self, names: Collection[str]) -> None:
+        self.names = names
 
     def call(self, helper: str, *args: ast.expr) -> ast.Call:
-        return ast.Call(ast.Name(helper, ast.Load()), list(args), [])
+        return ast.Call(ast.Constant(helper), list(args), [])
 
     def fix_name(self, name: str, value: ast.expr | None = None) -> ast.Call:
         return self.call(self.FIX, ast.Constant(name), value or ast.Name(name, ast.Load()))
 
     def fix_targets(self, *targets: ast.AST) -> list[ast.stmt]:
-        """Return `name = fix("name", name)` for each name that the targets bind."""
+        """Return `name = fix("name", name)` for each of the names that the targets bind."""
         return [
             self.placed(ast.Assign([ast.Name(name, ast.Store())], self.fix_name(name)), targets[0])
             for target in targets
             for name in _bound_names(target)
+            if name in self.names
         ]
 
     def placed(self, new: Any, old: ast.AST) -> Any:
@@ -811,7 +923,8 @@ class _ScopeCompiler(ast.NodeTransformer):
 
     def visit_NamedExpr(self, node: ast.NamedExpr) -> Any:
         self.generic_visit(node)
-        node.value = self.placed(self.fix_name(node.target.id, node.value), node.value)
+        if node.target.id in self.names:
+            node.value = self.placed(self.fix_name(node.target.id, node.value), node.value)
         return node
 
     def visit_For(self, node: ast.For) -> Any:
@@ -820,10 +933,13 @@ class _ScopeCompiler(ast.NodeTransformer):
         return node
 
     def visit_With(self, node: ast.With) -> Any:
+        """Divide `with a as x, b as y:`, for `b` may be made of `x`."""
         self.generic_visit(node)
-        targets = [item.optional_vars for item in node.items if item.optional_vars]
-        node.body[:0] = self.fix_targets(*targets)
-        return node
+        body = node.body
+        for item in reversed(node.items):
+            fixes = self.fix_targets(item.optional_vars) if item.optional_vars else []
+            body = [self.placed(ast.With([item], [*fixes, *body]), node)]
+        return body[0]
 
     def visit_ImportFrom(self, node: Any) -> Any:
         names = [alias.asname or alias.name.partition(".")[0] for alias in node.names]
@@ -836,10 +952,11 @@ class _ScopeCompiler(ast.NodeTransformer):
         """Fix the captures of a pattern before its guard: `case p if [x := fix(x)] and guard`."""
         self.generic_visit(node)
         parts = ast.walk(node.pattern)
-        names = [getattr(p, "name", None) or getattr(p, "rest", None) for p in parts]
+        names: list[Any] = [getattr(p, "name", None) or getattr(p, "rest", None) for p in parts]
         fixed: list[ast.expr] = [
             ast.NamedExpr(ast.Name(name, ast.Store()), self.fix_name(name))
-            for name in filter(None, names)
+            for name in names
+            if name in self.names
         ]
         if fixed:
             both = [ast.List(fixed, ast.Load()), node.guard or ast.Constant(True)]
@@ -847,27 +964,54 @@ class _ScopeCompiler(ast.NodeTransformer):
         return node
 
     def visit_scope(self, node: Any) -> Any:
-        """Leave nested functions and classes alone: what they bind is their own."""
+        """Leave alone what nested functions and classes bind for themselves."""
+        statements = (part for part in ast.walk(node) if isinstance(part, ast.Nonlocal))
+        shared = {name for statement in statements for name in statement.names} & set(self.names)
+        if shared:
+            _ScopeCompiler(shared).generic_visit(node)
+        for field in ("args", "decorator_list", "bases", "keywords"):  # evaluated out here
+            parts = getattr(node, field, [])
+            for part in parts if isinstance(parts, list) else [parts]:
+                self.visit(part)
         return node
 
     visit_FunctionDef = visit_AsyncFunctionDef = visit_ClassDef = visit_Lambda = visit_scope
 
 
-def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Silence the warnings about a source that Python has compiled, and warned of, before."""
+def _with_helpers(code: types.CodeType, helpers: Mapping[str, Any]) -> types.CodeType:
+    """Return compiled code with the helpers in the place of their stand-ins.
+
+    As constants they are no variables, which `locals()` would show.
+    """
+    constants: list[Any] = []
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            constant = _with_helpers(constant, helpers)
+        is_stand_in = type(constant) is str and constant in helpers
+        constants.append(helpers[constant] if is_stand_in else constant)
+    return code.replace(co_consts=tuple(constants))
+
+
+def _compiling(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let a function parse and compile what Python has compiled, and warned of, before."""
 
     @functools.wraps(function)
-    def quiet(*args: Any) -> Any:
+    def compiling(*args: Any) -> Any:
+        limit = sys.getrecursionlimit()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return function(*args)
+            sys.setrecursionlimit(max(limit, 5_000))  # a syntax tree is deeper than its parser
+            try:
+                return function(*args)
+            finally:
+                sys.setrecursionlimit(limit)
 
-    return quiet
+    return compiling
 
 
-@_quiet
-def _source_lines(code: types.CodeType) -> tuple[list[str], ast.Module]:
-    """Return the lines of a function's definition and their syntax tree.
+@_compiling
+def _source_lines(function: types.FunctionType) -> list[str]:
+    """Return the lines of a function's definition.
 
     Much faster than inspect.getsourcelines(), which tokenizes: the definition ends before the
     first line that is indented no further than its beginning and lets what is above be parsed.
@@ -875,30 +1019,30 @@ def _source_lines(code: types.CodeType) -> tuple[list[str], ast.Module]:
     Raises:
         LookupError: the source is not available.
     """
+    code = function.__code__
     linecache.checkcache(code.co_filename)
-    lines = linecache.getlines(code.co_filename, {})[code.co_firstlineno - 1 :]
+    lines = linecache.getlines(code.co_filename, function.__globals__)[code.co_firstlineno - 1 :]
     margin = len(lines[0]) - len(lines[0].lstrip()) if lines else 0
     for end in range(1, len(lines) + 1):
         rest = lines[end].lstrip() if end < len(lines) else "end"
         is_dedented = end == len(lines) or len(lines[end]) - len(rest) <= margin
         if is_dedented and rest and not rest.startswith("#"):
             try:
-                return lines[:end], ast.parse("if 1:\n" * bool(margin) + "".join(lines[:end]))
+                _parse_lines(lines[:end])
+                return lines[:end]
             except SyntaxError:
                 continue
     raise LookupError
 
 
-def _parse_function(function: types.FunctionType) -> ast.FunctionDef:
+def _parse_lines(lines: Sequence[str]) -> ast.Module:
+    return ast.parse("if 1:\n" * lines[0][:1].isspace() + "".join(lines))
+
+
+@_compiling
+def _parse_function(function: types.FunctionType, lines: Sequence[str]) -> ast.FunctionDef:
     """Return the syntax tree of a function, with the line numbers of its file."""
-    code = function.__code__
-    try:
-        lines, tree = _source_lines(code)
-    except LookupError:
-        raise InvalidConfigError(
-            f"the source of config scope {function.__qualname__!r} is not available, and without "
-            "it updates cannot be applied; define it in a file or a cell, or use add_config()"
-        ) from None
+    code, tree = function.__code__, _parse_lines(lines)
     ast.increment_lineno(tree, code.co_firstlineno - (2 if lines[0][:1].isspace() else 1))
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and node.name == code.co_name:
@@ -937,31 +1081,38 @@ class _ConfigScope(_Source):
         self.function = function
         self.doc = inspect.getdoc(function)
         functools.update_wrapper(self, function)
-        self.code = self._compile(_parse_function(function))
+        try:
+            self.lines = _source_lines(function)
+        except LookupError:
+            raise InvalidConfigError(
+                f"the source of config scope {function.__qualname__!r} is not available, and "
+                "without it updates cannot be applied; define it in a file or a cell, or use "
+                "add_config()"
+            ) from None
+        self._check(_parse_function(function, self.lines))
+        self._compiled = functools.lru_cache(8)(self._compile)
 
     def evaluate(self, fix: _Fixing, preset: Config, fallback: Config) -> Config:
         frames: list[Any] = []
         helpers = {
-            _ScopeCompiler.FIX: types.CellType(fix),
-            _ScopeCompiler.KEEP_FRAME: types.CellType(lambda: frames.append(sys._getframe(1))),
+            _ScopeCompiler.FIX: fix,
+            _ScopeCompiler.KEEP_FRAME: lambda: frames.append(sys._getframe(1)),
         }
-        outer = zip(self.function.__code__.co_freevars, self.function.__closure__ or ())
-        cells = {**dict(outer), **helpers}
-        scope = types.FunctionType(
-            self.code,
-            self.function.__globals__,
-            self.function.__name__,
-            None,
-            tuple(cells[name] for name in self.code.co_freevars),
-        )
+        function = self.function
+        code = _with_helpers(self._compiled(frozenset(fix.tree)), helpers)
+        cells = dict(zip(function.__code__.co_freevars, function.__closure__ or ()))
+        closure = tuple(cells[name] for name in code.co_freevars)
+        scope = types.FunctionType(code, function.__globals__, function.__name__, None, closure)
         scope(**self._arguments(fix, preset, fallback))
         # The frame outlives the call as long as it is held, and with it the local variables:
         # whichever way the function ended, nothing has to be added to its return statements.
         variables = dict(frames.pop().f_locals)
+        for name in closure and code.co_freevars:
+            variables.pop(name, None)
         return self._entries(variables, fix, preset)
 
     def docs(self) -> dict[str, str]:
-        return _comment_docs(self.function)
+        return _comment_docs(self.function, self.lines)
 
     # ---------------------------------------------------------------------------------
 
@@ -975,8 +1126,9 @@ class _ConfigScope(_Source):
             else:
                 if parameter.default is parameter.empty:
                     made = ", ".join(sorted({*preset, *fallback} - {"_log"})) or "none"
+                    code = self.function.__code__
                     raise MissingConfigError(
-                        f"{self.code.co_filename}:{self.code.co_firstlineno}: config scope "
+                        f"{code.co_filename}:{code.co_firstlineno}: config scope "
                         f"{self.function.__name__!r} needs {name!r}, which no source before it "
                         f"makes (made so far: {made}; named configs come before all scopes)"
                     )
@@ -986,10 +1138,9 @@ class _ConfigScope(_Source):
     def _entries(self, variables: Config, fix: _Fixing, preset: Config) -> Config:
         """Return those of the scope's variables that are entries."""
         parameters = set(_signature(self.function).parameters)
-        outer = set(self.code.co_freevars)
         entries: Config = {}
         for name, value in variables.items():
-            if name.startswith("_") or name in outer:
+            if name.startswith("_"):
                 continue
             if name in parameters and name not in self.assigned and name not in preset:
                 continue  # an ingredient's entries, only looked at
@@ -1001,10 +1152,9 @@ class _ConfigScope(_Source):
                     _log.warning("config entry %r is left out: %s", name, error)
         return entries
 
-    @_quiet
-    def _compile(self, node: ast.FunctionDef) -> types.CodeType:
-        """Return the code of the function with its assignments fixed."""
-        original = self.function.__code__
+    def _check(self, node: ast.FunctionDef) -> None:
+        """Raise _ScopeError if the function holds what a scope must not hold."""
+        self.assigned: set[str] = set()
         for part in _own_nodes(node):
             problem = None
             if isinstance(part, ast.Return) and part.value is not None:
@@ -1013,11 +1163,16 @@ class _ConfigScope(_Source):
                 )
             elif isinstance(part, (ast.Yield, ast.YieldFrom)):
                 problem = "has a yield; it must be a plain function"
+            elif isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
+                self.assigned.add(part.id)
             if problem:
-                raise _ScopeError(problem, original, getattr(part, "lineno", 0))
-        self.assigned = set(_bound_names(node))
+                raise _ScopeError(problem, self.function.__code__, getattr(part, "lineno", 0))
 
-        compiler = _ScopeCompiler()
+    @_compiling
+    def _compile(self, names: Collection[str]) -> types.CodeType:
+        """Return the code of the function with its assignments to the names fixed."""
+        original = self.function.__code__
+        node, compiler = _parse_function(self.function, self.lines), _ScopeCompiler(names)
         compiler.generic_visit(ast.Module(node.body, []))
         keep = compiler.placed(ast.Expr(compiler.call(compiler.KEEP_FRAME)), node)
         node.body.insert(1 if ast.get_docstring(node) is not None else 0, keep)
@@ -1026,12 +1181,12 @@ class _ConfigScope(_Source):
             parameter.annotation = None
         node.args.posonlyargs, node.args.args = [], node.args.posonlyargs + node.args.args
         node.args.defaults, node.args.kw_defaults = [], [None] * len(node.args.kwonlyargs)
+        node.type_params = []  # type: ignore[attr-defined,unused-ignore]
 
         # A function around it makes the names that it takes from outside free variables again.
-        outer = [*original.co_freevars, compiler.FIX, compiler.KEEP_FRAME]
         factory = ast.parse("def factory(): pass").body[0]
         assert isinstance(factory, ast.FunctionDef)
-        factory.args.args = [ast.arg(name) for name in outer]
+        factory.args.args = [ast.arg(name) for name in original.co_freevars]
         factory.body = [node]
         module = ast.fix_missing_locations(ast.Module([factory], []))
         flags = original.co_flags & _FUTURE_FLAGS
@@ -1051,31 +1206,36 @@ def _inner_code(code: types.CodeType, name: str) -> types.CodeType:
     return next(c for c in code.co_consts if isinstance(c, types.CodeType) and c.co_name == name)
 
 
-def _comment_docs(function: types.FunctionType) -> dict[str, str]:
+def _comment_docs(function: types.FunctionType, lines: Sequence[str]) -> dict[str, str]:
     """Return what the comments in a function say about the variables assigned in it.
 
-    A comment at the end of the line counts, else the lines of comment right above.
+    A comment at the end of the statement counts, or one after a bracket that begins a value of
+    several lines; else the lines of comment right above.
     """
     import tokenize
 
     ignored = [re.compile(pattern) for pattern in SETTINGS.CONFIG.IGNORED_COMMENTS]
-    lines, _ = _source_lines(function.__code__)
     start = function.__code__.co_firstlineno
     comments: dict[int, str] = {}
-    whole_line = set()
+    whole_line, opening = set(), set()
     for token in tokenize.generate_tokens(iter(lines).__next__):
         if token.type == tokenize.COMMENT:
             text = token.string.lstrip("#!:").strip()
             if text and not any(pattern.search(text) for pattern in ignored):
                 line = token.start[0] + start - 1
                 comments[line] = text
-                if token.line[: token.start[1]].isspace() or not token.start[1]:
+                before = token.line[: token.start[1]].strip()
+                if not before:
                     whole_line.add(line)
+                elif before[-1] in "([{":
+                    opening.add(line)
 
     docs: dict[str, str] = {}
-    for node in _own_nodes(_parse_function(function)):
+    for node in _own_nodes(_parse_function(function, lines)):
         if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
-            doc = comments.get(node.end_lineno or 0) or comments.get(node.lineno)
+            doc = comments.get(node.end_lineno or 0)
+            if not doc and node.lineno in opening:
+                doc = comments[node.lineno]
             if not doc:
                 above: list[str] = []
                 line = node.lineno - 1
@@ -1083,7 +1243,8 @@ def _comment_docs(function: types.FunctionType) -> dict[str, str]:
                     above.insert(0, comments[line])
                     line -= 1
                 doc = " ".join(above)
-            for name in _bound_names(node) if doc else ():
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            for name in itertools.chain(*map(_bound_names, targets)) if doc else ():
                 docs.setdefault(name, doc)
     return docs
 
@@ -1218,26 +1379,33 @@ def _children_entries(config: Config, path: str, children: Iterable[str]) -> Con
     return entries
 
 
-def _place(config: Config, path: str, entries: Config) -> Config:
+def _place(
+    config: Config, path: str, entries: Config, merge: Callable[..., Any] = _merged
+) -> Config:
     """Return `config` with `entries` merged in at `path`."""
     if path:
         nested: Config = {}
         _set_path(nested, path, entries)
         entries = nested
-    return _merged(config, entries)
+    return dict(merge(config, entries))
 
 
 def _resolve_named(
     chosen: Sequence[tuple[str, _Source]], updates: Config, record: _Record, logger: Any
 ) -> Config:
-    """Return updates and the entries of the chosen named configs as one tree of fixed values."""
+    """Return updates and the entries of the chosen named configs as one tree of fixed values.
+
+    Args:
+        chosen: (path of the ingredient, source) in the order to apply.
+        updates: the entries that win over all others, as nested dictionaries.
+    """
     named: Config = {}
     for path, source in chosen:
         tree = _get_path(updates, path, {})
         fix = _Fixing(tree if isinstance(tree, dict) else {}, _split(path), record)
         entries = source.evaluate(fix, _get_path(named, path) or {}, {"_log": logger})
         named = _place(named, path, _plain(entries))
-    return _merged(named, updates)
+    return dict(_combined(named, updates))
 
 
 def _split(path: str) -> Path:
@@ -1264,44 +1432,45 @@ def _resolve_layer(
 
 
 def _resolve_config(
-    layers: Sequence[_Layer],
-    named_configs: Sequence[tuple[str, _Source]],
-    updates: Config,
-    command: str,
-    logger: logging.Logger,
+    layers: Sequence[_Layer], fixed: Config, record: _Record, command: str, logger: Any
 ) -> tuple[Config, _ConfigSummary]:
-    """Evaluate all config sources.
+    """Evaluate all config sources but the named configs.
 
     Args:
         layers: the ingredients' and, last, the experiment's, those used before their users.
-        named_configs: (path of the ingredient, source) in the order to apply.
-        updates: the entries that win over all others, as nested dictionaries.
+        fixed, record: the fixed values, and what is known of them; see `_resolve_named`.
         command, logger: passed to the config hooks.
 
     Returns: the configuration and how it differs from the defaults.
     """
-    record = _Record()
-    fixed = _resolve_named(named_configs, updates, record, logger)
     config: Config = {}
     for layer in layers:
         entries = _resolve_layer(layer, config, fixed, record, logger)
         config = _place(config, layer.path, entries)
         for hook in layer.hooks:
             update = hook(_plain(config), command, logger) or {}
-            source = _ConfigDict(_nested(update), getattr(hook, "__name__", "config hook"))
+            name = getattr(hook, "__name__", "config hook")
+            if not isinstance(update, dict):
+                raise ConfigError(f"config hook {name!r} must return a dictionary, not {update!r}")
+            source = _ConfigDict(_nested(update), name)
             fix = _Fixing(_get_path(fixed, layer.path, {}), _split(layer.path), record)
-            config = _place(config, layer.path, source.evaluate(fix, {}, {}))
-    config = _plain(config)
+            config = _place(config, layer.path, source.evaluate(fix, {}, {}), _combined)
+    config = _normalise(config, "")
     return config, _summarise(config, fixed, record)
 
 
 def _summarise(config: Config, fixed: Config, record: _Record) -> _ConfigSummary:
     """Compare the fixed values with the defaults that the sources would have assigned."""
     summary = _ConfigSummary()
-    for dotted, value in _leaves(fixed):
-        path = tuple(dotted.split("."))
+    leaves = list(_leaf_paths(fixed))
+    for path, value in leaves:  # which grow meanwhile
+        dotted = _join(*path)
         known = next((path[:n] for n in range(len(path), 0, -1) if path[:n] in record.defaults), ())
         default = record.defaults.get(known)
+        if isinstance(value, _Typed) and isinstance(value.value, dict) and value.value:
+            if not (known == path and isinstance(default, str)):
+                leaves += [((*path, *below), item) for below, item in _leaf_paths(value.tree)]
+                continue
         if not known or (known != path and isinstance(default, dict)):
             summary.added.add(dotted)
             summary.inside |= {dotted} if known else set()
@@ -1398,7 +1567,9 @@ _NO_CONTEXT = _Context({}, 0, "")
 
 def _fillable(function: Any) -> tuple[list[inspect.Parameter], list[str]]:
     """Return the positional parameters of a function, and the names of all that can be filled."""
-    parameters = _signature(function).parameters.values()
+    parameters = list(_signature(function).parameters.values())
+    if isinstance(function, functools.partial):  # what it passes by name has been given
+        parameters = [p for p in parameters if p.name not in function.keywords]
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
     return positional, [p.name for p in (*positional, *keywords)]
@@ -1430,18 +1601,17 @@ def _capture(function: Any, prefix: str | None = None) -> Any:
 
     def complete(args: Any, fill: Config, kwargs: Config) -> tuple[Any, Config]:
         """Fill what changes with each call, and what cannot be passed by name."""
-        for name, default in [*unnamed.items()][len(args) :]:
-            if name not in fill and default is inspect.Parameter.empty:
-                break
-            args = (*args, fill.get(name, default))
-        fill = {name: value for name, value in fill.items() if name not in unnamed}
         passed = {**{p.name: value for p, value in zip(positional, args)}, **kwargs}
         needed = [name for name in random_names if name not in passed]
         if needed and context is not _NO_CONTEXT:
             seed = passed.get("_seed")
             seed = context.next_seed() if seed is None else seed
-            fill.update((n, seed if n == "_seed" else _generator(seed)) for n in needed)
-        return args, fill
+            fill = {**fill, **{n: seed if n == "_seed" else _generator(seed) for n in needed}}
+        for name, default in [*unnamed.items()][len(args) :]:
+            if name not in fill and default is inspect.Parameter.empty:
+                break
+            args = (*args, fill.get(name, default))
+        return args, {name: value for name, value in fill.items() if name not in unnamed}
 
     dynamic = bool(unnamed or random_names)
 
@@ -4833,6 +5003,7 @@ class _Request:
         self.options: Config = dict(options or {})
         self.info, self.meta_info = info or {}, meta_info or {}
         self.help: str | bool = False  #: True, or the command to explain
+        self.is_stored = False  #: whether the updates are the whole configuration of a run
         #: Of a sweep: for each dimension the choices, as (updates, named configs).
         self.over: list[list[tuple[Config, list[str]]]] = []
 
@@ -4973,7 +5144,8 @@ def _parse_updates(words: Iterable[str]) -> tuple[Config, list[str]]:
     updates: Config = {}
     named: list[str] = []
     for word in words:
-        path, equals, text = map(str.strip, word.partition("="))
+        path, equals, text = word.partition("=")
+        path = path.strip()
         if not path and not equals:
             continue  # an empty variable of a shell script
         if not equals or "/" in path or os.sep in path:
@@ -4982,8 +5154,7 @@ def _parse_updates(words: Iterable[str]) -> tuple[Config, list[str]]:
             raise _UsageError(f"{word!r} is no update; write name=value or dotted.name=value")
         else:
             typed = _Typed(text, SETTINGS.COMMAND_LINE.STRICT_PARSING)
-            value = typed.value if isinstance(typed.value, dict) else typed
-            updates = _merged(updates, _nested({path: value}))
+            updates = _combined(updates, _nested({path: typed}))
     return updates, named
 
 
@@ -6157,9 +6328,9 @@ class Experiment(Ingredient):
         meta = {k: v for k, v in (stored.get("meta") or {}).items() if k != "worker"}
         kept = {k: v for k, v in meta.get("options", {}).items() if k not in _PASSING_OPTIONS}
         options = {**kept, **options}
-        run = self._create_run(
-            _Request(stored["command"], stored["config"], (), options, stored["info"], meta)
-        )
+        request = _Request(stored["command"], stored["config"], (), options, stored["info"], meta)
+        request.is_stored = True
+        run = self._create_run(request)
         run._id, run.rejoins = str(stored["_id"]), True
         run.resumed = resume and bool(stored.get("start_time"))
         run.metrics.go_on(stored["metrics"])
@@ -6207,7 +6378,7 @@ class Experiment(Ingredient):
             updates, named = request.updates, request.named_configs
             row: Config = {}
             for more, names in choices:
-                updates, named = _merged(updates, more), named + names
+                updates, named = _combined(updates, more), named + names
                 row.update(dict(_leaves(_settled(more))), **({"with": names[0]} if names else {}))
             options = {**request.options, "queue": True}
             made = self._create_run(_Request(request.command, updates, named, options))
@@ -6301,7 +6472,19 @@ class Experiment(Ingredient):
         seed = _settled(updates.get("seed"))
         seed = _draw_seed() if seed is None else seed
         _seed_all(seed)  # so that what the config scopes draw can be repeated
-        config, summary = _resolve_config(self._layers(), named, updates, command_name, logger)
+        record = _Record()
+        fixed = _resolve_named(named, updates, record, logger)
+        if _settled(fixed.get("seed")) not in (None, seed):
+            seed = _settled(fixed["seed"])
+            _seed_all(seed)
+        try:
+            config, summary = _resolve_config(self._layers(), fixed, record, command_name, logger)
+        except Exception as error:
+            if isinstance(error, SacredError) or not request.is_stored:
+                raise
+            # A scope that turns a text into a list, say, cannot begin with the list.
+            logger.debug("the recorded configuration is taken as it is: %s", _one_line(error))
+            config, summary = _normalise(updates, ""), _ConfigSummary()
         if config.get("seed") is None:
             config["seed"] = seed
         self._check_additions(summary, config, command, logger, bool(chosen.get("force")))
@@ -6610,8 +6793,7 @@ def _checked_updates(updates: Mapping[str, Any]) -> Config:
 
     def check(value: Any, path: str) -> Any:
         if isinstance(value, _Typed):
-            _normalise(value.value, path)
-            return value
+            return value  # what it is depends on the entry
         if isinstance(value, dict):
             for key in value:
                 _check_key(key, path)

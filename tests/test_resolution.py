@@ -1,7 +1,11 @@
 """From sources, named configs and updates to one configuration."""
 
+import collections
+import contextlib
 import dataclasses
 import json
+import pathlib
+import random
 import sys
 
 import pytest
@@ -482,3 +486,177 @@ def test_copies_of_a_fixed_dictionary_are_free(ex):
 def test_name_within_a_list_is_an_error(simple):
     with pytest.raises(InvalidConfigError, match="layers.size: 'layers' is a list; name an elem"):
         run(simple, {"layers.size": 3})
+
+
+Pair = collections.namedtuple("Pair", "x y")
+
+
+def layers():
+    layers = [64, 64]
+    units = sum(layers)
+
+
+def folder():
+    root = pathlib.Path("data")
+    train = root / "train.csv"
+
+
+def default_dict():
+    groups = collections.defaultdict(list)
+    groups["a"].append(1)
+
+
+def counter():
+    counts = collections.Counter("a")
+    counts["a"] += 1
+
+
+def ordered():
+    order = collections.OrderedDict(z=1)
+    order.move_to_end("z")
+
+
+def pair():
+    pair = Pair(1, 2)
+    x = pair.x
+
+
+def target_with_a_loop():
+    d = {1: 2, 3: 4}
+    d[max(k for k in d)] = 0
+
+
+def all_locals():
+    lr = 0.1
+    everything = dict(locals())
+
+
+def odd_keys():
+    schedule = {0.5: "half", None: 1, True: 2, 7: 3}
+
+
+def texts():
+    form = "{:d}"
+    blank = ","
+
+
+def mixed():
+    d = {"lr": 0.1, "name": "a", "flag": True}
+
+
+def outer_name():
+    n = 0
+
+    def increase():
+        nonlocal n
+        n += 1
+
+    increase()
+    m = n + 1
+
+
+def two_contexts():
+    with contextlib.nullcontext(1) as a, contextlib.nullcontext(a * 2) as b:
+        pass
+
+
+def default_of_a_lambda():
+    f = lambda a=(n := 4): a
+    m = n
+
+
+@pytest.mark.parametrize(
+    "scope, words, expected",
+    [
+        (layers, "large layers.0=100", {"layers": [100, 512, 512], "units": 1124}),
+        (layers, "large layers.2=100", {"layers": [512, 512, 100], "units": 1124}),
+        (layers, "layers=[1,2,3] layers.0=9", {"layers": [9, 2, 3], "units": 14}),
+        (layers, "FILE layers.0=9", {"layers": [9, 8], "units": 17}),
+        (folder, "root=/mnt", {"root": "/mnt", "train": "/mnt/train.csv"}),
+        (folder, "root=2024", {"root": "2024", "train": "2024/train.csv"}),
+        (default_dict, "groups.b=3", {"groups": {"a": [1], "b": 3}}),
+        (counter, "counts.b=3", {"counts": {"a": 2, "b": 3}}),
+        (ordered, "order.a=3", {"order": {"a": 3, "z": 1}}),
+        (pair, "pair.0=3", {"pair": (3, 2), "x": 3}),
+        (pair, "pair=(5,6)", {"pair": (5, 6), "x": 5}),
+        (target_with_a_loop, "", {"d": {1: 2, 3: 0}}),
+        (target_with_a_loop, "d.1=5", {"d": {1: 5, 3: 0}}),
+        (all_locals, "lr=2", {"lr": 2.0, "everything": {"lr": 2.0}}),
+        (odd_keys, "schedule.null=4", {"schedule": {0.5: "half", None: 4, True: 2, 7: 3}}),
+        (texts, "form={} blank=\t", {"form": "{}", "blank": "\t"}),
+        (texts, "form={0}", {"form": "{0}", "blank": ","}),
+        (mixed, "d={'lr':1,'name':5}", {"d": {"lr": 1.0, "name": "5", "flag": True}}),
+        (mixed, "d={'lr':1} d.lr=2", {"d": {"lr": 2.0, "name": "a", "flag": True}}),
+        (outer_name, "n=10", {"n": 10, "m": 11}),
+        (two_contexts, "a=10", {"a": 10, "b": 20}),
+        (default_of_a_lambda, "n=7", {"n": 7, "m": 7}),
+    ],
+)
+def test_updates_win_and_keep_the_kind_of_what_they_replace(ex, tmp_path, scope, words, expected):
+    (tmp_path / "layers.json").write_text('{"layers": [7, 8]}')
+    ex.config(scope)
+    ex.add_named_config("large", layers=[512, 512, 512])
+    ex.main(lambda: None)
+    words = words.replace("FILE", str(tmp_path / "layers.json"))
+    run = ex.run_commandline(["exp", "with", *words.split(" ")])
+    assert entries(run) == expected
+    assert {type(run.config[k]) for k in expected} == {type(v) for v in expected.values()}
+
+
+@pytest.mark.parametrize("update", ["pair.5=9", "pair.-3=9", "pair.²=9", "pair.x=9"])
+def test_elements_that_a_tuple_lacks_are_refused(ex, update, capsys):
+    ex.config(pair)
+    ex.main(lambda pair: None)
+    with pytest.raises(SystemExit):
+        ex.run_commandline(["exp", "with", update])
+    assert "error: " + update.partition("=")[0] in capsys.readouterr().err
+
+
+def test_seed_of_a_named_config_fixes_what_scopes_draw(ex):
+    @ex.config
+    def config():
+        x = random.random()
+
+    ex.add_named_config("seeded", seed=7)
+    ex.main(lambda: None)
+    first, second = ex.run(named_configs="seeded"), ex.run(config_updates={"seed": 7})
+    assert first.config == second.config
+
+
+def test_config_hook_sets_elements_of_lists(ex):
+    ex.add_config(layers=[64, 64])
+
+    @ex.config_hook
+    def hook(config, command_name, logger):
+        return {"layers.0": 5}
+
+    ex.main(lambda: None)
+    assert entries(ex.run()) == {"layers": [5, 64]}
+
+
+def test_config_hook_that_returns_no_dictionary_is_refused(ex):
+    @ex.config_hook
+    def hook(config, command_name, logger):
+        return 5
+
+    ex.main(lambda: None)
+    with pytest.raises(ConfigError, match="config hook 'hook' must return a dictionary, not 5"):
+        ex.run()
+
+
+def test_configuration_with_keys_of_all_kinds_is_read_back_from_its_file(ex, tmp_path):
+    from minisacred import _json_bytes, _jsonable
+
+    ex.config(odd_keys)
+    ex.main(lambda: None)
+    first = ex.run()
+    (tmp_path / "config.json").write_bytes(_json_bytes(_jsonable(first.config)))
+    assert ex.run(named_configs=[str(tmp_path / "config.json")]).config == first.config
+
+
+def test_value_that_no_entry_can_hold_is_refused(ex, capsys):
+    ex.add_config(n=3)
+    ex.main(lambda n: None)
+    with pytest.raises(SystemExit):
+        ex.run_commandline(["exp", "with", "n={0}"])
+    assert "n: a value of type set cannot be stored" in capsys.readouterr().err

@@ -457,3 +457,49 @@ def test_a_warning_in_the_source_of_a_scope_is_given_once(place):
         """
     done = place(script)
     assert done.out == "2\n" and done.err.count("SyntaxWarning") == 1, done.err
+
+
+def test_expressions_that_python_compiles_are_no_problem_however_deep(ex, place):
+    body = {"x": "+".join(["1"] * 600), "y": "'a'" + ".replace('a', 'a')" * 250}
+    lines = "".join(f"    {name} = {value}\n" for name, value in body.items())
+    source = f"@ex.config\ndef config():\n{lines}\n@ex.main\ndef main(x, y):\n    print(x, y)\n"
+    assert place(source, "with", "y=b").out.splitlines()[-1] == "600 b"
+
+
+def test_scopes_of_a_zip_application_are_found(place):
+    import zipapp
+
+    place.write(
+        """
+        @ex.config
+        def config():
+            a = 1
+
+        @ex.main
+        def main(a):
+            print("a is", a)
+        """,
+        "app/__main__.py",
+        header="from minisacred import *\nex = Experiment('exp', interactive=True)\n",
+    )
+    zipapp.create_archive(place.path / "app", place.path / "app.pyz")
+    result = place.python("app.pyz", "with", "a=2")
+    assert result.out.splitlines()[-1] == "a is 2", result.err
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="needs Python 3.12")
+def test_scope_with_type_parameters_is_a_scope(place):
+    source = "@ex.config\ndef config[T]():\n    a = 1\n\n@ex.main\ndef main(a):\n    print(a)\n"
+    assert place(source, "with", "a=2").out.splitlines()[-1] == "2"
+
+
+def test_comment_inside_a_value_of_several_lines_is_not_its_documentation(ex):
+    @ex.config
+    def config():
+        e = {"k": 1,  # of k
+             "l": 2}
+        f = [  # of f
+            1,
+        ]
+
+    assert config.docs() == {"f": "of f"}
