@@ -1735,21 +1735,28 @@ def _is_number(value: Any) -> bool:
 
 
 def _json_key(key: Any) -> str:
-    if isinstance(key, str):
-        return str.__str__(key)
-    if key is None or isinstance(key, (bool, int, float)):
-        return _encode(key) if key == key and abs(key or 0) != float("inf") else str(key)
-    return str(_strange_repr(key))
+    try:
+        if isinstance(key, str):
+            return str.__str__(key)
+        if key is None or isinstance(key, (bool, int, float)):
+            return _encode(key) if key == key and abs(key or 0) != float("inf") else str(key)
+    except BaseException:  # a number of thousands of digits, or an object that fails all
+        pass
+    return _strange_repr(key)
 
 
 def _strange_repr(value: Any, strange: list[str] | None = None) -> str:
     """Return `repr(value)`, of limited length; never raises. Adds its type to `strange`."""
-    if strange is not None:
-        strange.append(type(value).__name__)
     try:
-        text = repr(value)
-    except BaseException:  # a __repr__ may raise anything
-        text = f"<{type(value).__name__} object whose repr fails>"
+        kind = str.__str__(type(value).__name__)
+    except BaseException:  # a metaclass may raise anything
+        kind = "strange"
+    if strange is not None:
+        strange.append(kind)
+    try:
+        text = str.__str__(repr(value))
+    except BaseException:  # and so may a __repr__
+        text = f"<{kind} object whose repr fails>"
     return text if len(text) <= _MAX_REPR else text[:_MAX_REPR] + "…"
 
 
@@ -1819,6 +1826,12 @@ def _remove_file(path: str) -> None:
         pass
 
 
+def _remove_own_file(path: str, pid: int) -> None:
+    """Remove a file, but not in a fork of the process that has made it."""
+    if os.getpid() == pid:
+        _remove_file(path)
+
+
 def _replace_file(path: str, data: bytes) -> None:
     """Write a file as a whole: readers find the old content or the new, nothing between."""
     folder, name = os.path.split(path)
@@ -1871,7 +1884,8 @@ def _read_file(path: str) -> bytes:
 # is a fresh interpreter, not a fork: a fork would double the memory that the experiment
 # changes later, and start the fork handlers of its libraries. When 1 and 2 are the same
 # file there is one pipe, and the order of both streams is exact. The copier must outlive
-# whatever ends the program: it has a process group of its own and blocks all signals.
+# whatever ends the program: it has a process group of its own and blocks all signals. It is
+# no child of the program's, which may wait for, or kill, all the children that it has.
 #
 # Mode "sys": `sys.stdout` and `sys.stderr` are replaced by objects that also append.
 # ======================================================================================
@@ -1883,18 +1897,28 @@ def _store(log: dict[str, Any], data: bytes) -> None:
     What cannot be stored (disk full) waits to be tried again with the next; beyond 1 MiB it
     is given up, and counted.
 
-    `log` holds "path", and once used "fd", "waiting" (bytes to try again) and "lost" (how
-    many bytes had to be given up). It is a dictionary because the copier runs this very
-    function, in a process that has nothing but the function's code.
+    `log` holds "path", and once used "fd", "file" (device and inode), "waiting" (bytes to try
+    again) and "lost" (how many bytes had to be given up). It is a dictionary because the copier
+    runs this very function, in a process that has nothing but the function's code.
     """
     data = log.get("waiting", b"") + data  # which copies nothing if nothing waits
     try:
-        if log.get("fd") is not None and not os.fstat(log["fd"]).st_nlink:
-            os.close(log["fd"])  # somebody removed the file: begin it again
-            log["fd"] = None
+        if log.get("fd") is not None:
+            try:
+                now = os.fstat(log["fd"])
+            except OSError:
+                log["fd"] = None  # somebody has closed it
+            else:
+                if (now.st_dev, now.st_ino) != log["file"]:
+                    log["fd"] = None  # … and has opened another
+                elif not now.st_nlink:
+                    os.close(log["fd"])  # somebody removed the file: begin it again
+                    log["fd"] = None
         if log.get("fd") is None:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
             log["fd"] = os.open(log["path"], flags, 0o666)
+            now = os.fstat(log["fd"])
+            log["file"] = now.st_dev, now.st_ino
         while data:
             data = data[os.write(log["fd"], data) :]
     except OSError:
@@ -1932,6 +1956,8 @@ def _copy_output() -> None:
     is answered on 5, when nothing more is there to be read, by a line with the number of bytes
     that could not be stored and whether this is the end, as nobody can print any more.
     """
+    if os.fork():
+        os._exit(0)
     path = b""
     while path[-1:] != b"\0":
         byte = os.read(4, 1)  # one at a time: questions may follow already
@@ -1978,19 +2004,6 @@ def _copy_output() -> None:
 #: Sets the size of a pipe; the module fcntl has it since Python 3.10.
 _F_SETPIPE_SZ = 1031
 
-#: The copier's processes that a background child of some run still keeps alive.
-_lingering: list[int] = []
-
-
-def _reap_lingering() -> None:
-    for pid in list(_lingering):
-        try:
-            ended, _ = os.waitpid(pid, os.WNOHANG)
-        except OSError:
-            ended = pid
-        if ended:
-            _lingering.remove(pid)
-
 
 class _Capture:
     """Captures nothing: mode "no", and the interface of the other two."""
@@ -2020,6 +2033,7 @@ class _Tee(io.TextIOBase):
         """Return the method `write`; as a closure, it has half the cost of one that asks `self`."""
         pass_on, keep, flush = self._stream.write, self._waiting.append, self.flush_stored
         by_line = bool(getattr(self._stream, "line_buffering", True))
+        limit = -1 if getattr(self._stream, "write_through", False) else 8192
         size = 0  # of what waits; that threads may miscount it does no harm
 
         def write(text: Any) -> int:
@@ -2034,7 +2048,7 @@ class _Tee(io.TextIOBase):
             length = len(text)
             size += length
             # Stored when the real stream flushes: a system call for each would be slow.
-            if size > 8192 or (by_line and "\n" in text):
+            if size > limit or (by_line and "\n" in text):
                 size = 0
                 flush()
             return length
@@ -2151,7 +2165,6 @@ class _FdCapture(_Capture):
 
         if "py" not in os.path.basename(sys.executable or "") or hasattr(sys, "frozen"):
             raise OSError(f"{sys.executable!r} is not a Python interpreter")
-        _reap_lingering()
         opened: list[int] = []
 
         def pipe() -> tuple[int, int]:
@@ -2193,11 +2206,14 @@ class _FdCapture(_Capture):
         for fd in passed.values():
             os.close(fd)
         self._writers = [write for _, write in sources]
+        self._saved: list[int] = []
         self._control, self._answers = control[1], answers[0]
         os.write(self._control, code)
         self._started = self._is_stopped = self._is_running = False
+        self._unanswered, self._answer = 0, b""
         self._owner = os.getpid()
         self._lock = threading.Lock()
+        _open_captures.append(self)
 
     def start(self, path: str) -> None:
         self._path = path
@@ -2209,8 +2225,7 @@ class _FdCapture(_Capture):
         if len(self._writers) > 1:
             # Wait until it reads: from then on it sees which of the two pipes is written first.
             # What this takes is taken from the wait at the end.
-            os.write(self._control, b"?")
-            self._read_answer(2.0)
+            self._ask(2.0)
         os.dup2(self._writers[0], 1)
         os.dup2(self._writers[-1], 2)
 
@@ -2219,8 +2234,7 @@ class _FdCapture(_Capture):
             with self._lock:
                 if self._started:
                     _flush_streams()
-                    os.write(self._control, b"?")
-                    self._read_answer(2.0)
+                    self._ask(2.0)
 
     def stop(self) -> None:
         """Print as before again; wait for the copier, though not for others that print.
@@ -2233,6 +2247,7 @@ class _FdCapture(_Capture):
             self._reap()
             return
         self._is_stopped = True
+        _open_captures.remove(self)
         with self._lock:
             ended = False
             if self._started:
@@ -2248,16 +2263,10 @@ class _FdCapture(_Capture):
             if ended:
                 self._kill()
             elif self._started:
-                try:
-                    os.write(self._control, b"?")
-                except OSError:
-                    pass  # it has ended already; its answer is there
-                # It answers at once, unless the terminal does not take what it passes on.
-                if self._read_answer(30.0):
-                    self._reap()
-                else:  # a process that outlives the run may still print
-                    _lingering.append(self._pid)
-                    self._is_running = False
+                # It answers at once, unless the terminal does not take what it passes on. It may
+                # go on when it has answered, for a process that outlives the run may still print.
+                self._ask(30.0)
+                self._reap()
             else:
                 self._kill()
                 self._reap()
@@ -2321,18 +2330,41 @@ class _FdCapture(_Capture):
             for fd in opened:
                 os.close(fd)
 
-    def _read_answer(self, timeout: float) -> bool:
-        """Read the copier's answer; tell whether it has ended."""
+    def _ask(self, timeout: float) -> None:
+        """Wait until the copier has nothing more to read, or has ended; at most some seconds."""
         import select
 
+        try:
+            os.write(self._control, b"?")
+            self._unanswered += 1
+        except OSError:
+            pass  # it has ended already; its answer is there
         poll = select.poll()
         poll.register(self._answers, select.POLLIN)
-        if not poll.poll(timeout * 1000):
-            return False
-        lines = os.read(self._answers, 4096).split(b"\n")[:-1]
-        if lines:
-            self.lost = int(lines[-1].split()[0])
-        return not lines or lines[-1].endswith(b" 1")
+        deadline = time.monotonic() + timeout
+        while poll.poll(max(deadline - time.monotonic(), 0) * 1000):
+            data = os.read(self._answers, 4096)
+            *lines, self._answer = (self._answer + data).split(b"\n")
+            for line in lines:
+                lost, at_end = line.split()
+                self.lost = int(lost)
+                self._unanswered -= 1
+                if at_end == b"1":
+                    return
+            if not data or self._unanswered <= 0:
+                return
+
+    def leave(self) -> None:
+        """In a process that was forked: keep no more of it than the descriptors 1 and 2."""
+        for fd in (*self._writers, *self._saved, self._control, self._answers):
+            try:
+                os.close(fd)
+            except OSError:
+                pass
+
+
+#: Those that are not stopped.
+_open_captures: list[_FdCapture] = []
 
 
 #: What the copier's interpreter runs: it reads the code of the four functions, then calls one.
@@ -2464,8 +2496,15 @@ def _output_of(process: Any, deadline: float | None = None) -> str | None:
 
 
 def _without_credentials(url: str) -> str:
-    """Return a URL without user name, password and query."""
-    return re.sub(r"(?<=://)\S*@", "", re.split("[?#]", url)[0])
+    """Return a URL without user name, password and query, however badly it is written."""
+    scheme, separator, rest = url.rpartition("://")
+    host = rest.split("/")[0]
+    user, at, _ = host.rpartition("@")
+    if at and (separator or ":" in user):  # else as in git@host:path
+        rest = rest[len(user) + 1 :]
+    elif not at and "@" in rest and re.search(r":(?!\d*$)", host):  # a password with a slash
+        rest = rest.rpartition("@")[2]
+    return scheme + separator + re.split("[?#;]", rest)[0]
 
 
 class _GitProbe:
@@ -2968,10 +3007,15 @@ def _check_name(name: str, what: str) -> None:
     raise ObserverError(f"{what} {name[:80]!r} {problem}")
 
 
-def _check_artifact_name(name: str, folder: str | None) -> None:
-    """Raise ObserverError unless an artifact may have the name, in the run directory `folder`."""
+def _artifact_name(name: str, folder: str | None) -> str:
+    """Return the name of an artifact with `/` alone as separator.
+
+    Raises:
+        ObserverError: no artifact may have it, in the run directory `folder`.
+    """
+    name = name.replace("\\", "/")
     _check_name(name, "artifact name")
-    first = name.replace("\\", "/").split("/")[0]
+    first = name.split("/")[0]
     if first.lower() in _OWN_FILES or re.match(r"\.(.*\.tmp$|queued$|claim-)", first):
         raise ObserverError(f"artifact name {name!r} is that of a file which the observer writes")
     if folder is not None:  # a symbolic link in there may lead anywhere
@@ -2982,6 +3026,7 @@ def _check_artifact_name(name: str, folder: str | None) -> None:
             parent = os.path.dirname(parent)
         if not os.path.isdir(parent):
             raise ObserverError(f"artifact name {name!r}: {parent} is a file, not a directory")
+    return name
 
 
 def _copy_as(source: str, target: str) -> None:
@@ -2996,7 +3041,7 @@ def _copy_as(source: str, target: str) -> None:
     temporary = os.path.join(folder, f".{name[:200]}.{os.getpid()}.tmp")
     try:
         if os.path.isdir(source):
-            shutil.copytree(source, temporary, symlinks=True)
+            shutil.copytree(source, temporary, symlinks=True, ignore=_special_files)
         else:
             shutil.copyfile(source, temporary)
         if os.path.isdir(target) and not os.path.islink(target):
@@ -3008,6 +3053,49 @@ def _copy_as(source: str, target: str) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
         _remove_file(temporary)
         raise
+
+
+def _snapshot(value: Any, depth: int = 0, known: dict[int, Any] | None = None) -> Any:
+    """Return a copy of the containers of a tree that other threads may be changing."""
+    known = {} if known is None else known
+    if id(value) in known:
+        return known[id(value)]
+    if type(value) not in (dict, list) or depth > _MAX_DEPTH:
+        return value
+    made: Any = type(value)()
+    known[id(value)] = made
+    if type(value) is dict:
+        made.update((k, _snapshot(v, depth + 1, known)) for k, v in list(value.items()))
+    else:
+        made += [_snapshot(v, depth + 1, known) for v in list(value)]
+    return made
+
+
+def _files_in(path: str) -> list[str]:
+    """Return the paths of the regular files in a directory, or that of the file itself."""
+    paths = [os.path.join(folder, f) for folder, _, files in os.walk(path) for f in files]
+    return [p for p in (paths or [path]) if os.path.isfile(p)]
+
+
+def _state_of(value: Any) -> bytes:
+    """Return bytes that differ when a value does; none if it has other than plain contents."""
+    import marshal
+
+    try:
+        return marshal.dumps(value)
+    except ValueError:
+        return b""
+
+
+def _special_files(folder: str, names: list[str]) -> list[str]:
+    """Return those of a directory's entries that cannot be copied: pipes, sockets, devices."""
+    special = []
+    for name in names:
+        kind = os.lstat(os.path.join(folder, name)).st_mode
+        if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind) or stat.S_ISLNK(kind)):
+            _log.warning("%s is no file, and is left out", os.path.join(folder, name))
+            special.append(name)
+    return special
 
 
 def _stored_sources(
@@ -3184,17 +3272,17 @@ class FileStorageObserver(RunObserver):
 
     def save_file(self, filename: str | os.PathLike[str], target_name: str | None = None) -> None:
         """Copy a file into the run directory, under its own name by default."""
-        name = target_name or os.path.basename(filename)
-        _check_artifact_name(name, self.dir)
+        name = _artifact_name(target_name or os.path.basename(filename), self.dir)
         self._copy_in(os.fspath(filename), name)
 
     def save_json(self, obj: Any, filename: str) -> None:
         """Write a value as a JSON file in the run directory."""
-        _check_artifact_name(filename, self.dir)
-        self._write(filename, _json_bytes(self._clean(obj, filename)))
+        self._write(_artifact_name(filename, self.dir), _json_bytes(self._clean(obj, filename)))
 
     def _copy_in(self, path: str, name: str) -> None:
-        _copy_as(path, self._path(*name.replace("\\", "/").split("/")))
+        target = self._path(*name.split("/"))
+        _copy_as(path, target)
+        self._stored.update(_files_in(target))
 
     def _path(self, *parts: str) -> str:
         assert self.dir is not None
@@ -3218,6 +3306,8 @@ class FileStorageObserver(RunObserver):
         _replace_file(self._path("config.json"), self._config_data)
         _replace_file(self._path("info.json"), self._info_data or b"{}\n")
         _replace_file(self._path("metrics.json"), b"{}\n")
+        for name in ("metrics.jsonl", "cout.txt"):
+            open(self._path(name), "ab").close()
 
     def _save_run(self) -> None:
         self._write("run.json", _json_bytes(self.run_entry))
@@ -3245,6 +3335,7 @@ class FileStorageObserver(RunObserver):
         """Make the run directory with all its files; leave nothing behind if that fails."""
         self._warned: set[tuple[str, str]] = set()
         self._sources: dict[str, str] = {}  # name → where it is stored
+        self._stored: set[str] = set()  # the files that are perhaps not on the disk yet
         self._info_state = self._info_data = b""
         self._metrics: dict[str, dict[str, list[str]]] = {}
         try:
@@ -3346,21 +3437,20 @@ class FileStorageObserver(RunObserver):
         stored = os.path.join(folder, f"{stem[:150]}_{digest or _file_md5(path)}{suffix}")
         if not os.path.exists(stored):
             _copy_as(path, stored)
+            self._stored.add(stored)
         return os.path.relpath(stored, self.basedir)
 
     def _save_info(self, info: Config) -> None:
         """Write info.json if the info has changed: marshal finds that out much faster than json."""
-        import marshal
-
-        try:
-            state = marshal.dumps(info)
-        except ValueError:  # it holds other things than numbers, strings and containers
-            state = b""
+        state = _state_of(info)
         if not state or state != self._info_state:
+            info = _snapshot(info)  # so that state and file tell of the same moment
+            state = _state_of(info)
             data = _json_bytes(self._clean(info, "info"))
             if data != self._info_data:
                 self._write("info.json", data)
-            self._info_state, self._info_data = state, data
+            strange = any(what == "info" for what, _ in self._warned)
+            self._info_state, self._info_data = b"" if strange else state, data
 
     def _keep_metric(self, name: str, columns: dict[str, str]) -> None:
         """Keep the JSON text of measurements, as metrics.json will have it in the end."""
@@ -3396,7 +3486,9 @@ class FileStorageObserver(RunObserver):
         if metrics:
             self._write("metrics.json", _json_bytes(metrics))
         self._save_run()
-        _sync(*map(self._path, _OWN_FILES), self._path())
+        folders = {os.path.dirname(path) for path in self._stored}
+        _sync(*map(self._path, _OWN_FILES), *self._stored, *folders, self._path(), self.basedir)
+        self._stored.clear()
 
 
 def _attempts(old: Config) -> Config:
@@ -3642,11 +3734,9 @@ class MongoObserver(RunObserver):
 
         files = {name: filename}
         if os.path.isdir(filename):
-            paths = [os.path.join(folder, f) for folder, _, fs in os.walk(filename) for f in fs]
             files = {
                 f"{name}/{os.path.relpath(path, filename)}".replace("\\", "/"): path
-                for path in paths
-                if os.path.isfile(path)  # no pipe, which would hang, and no link to nothing
+                for path in _files_in(filename)
             }
         for own, path in files.items():
             more: Config = {"contentType": content_type or mimetypes.guess_type(path)[0]}
@@ -4016,15 +4106,6 @@ class _Metrics:
             self._dropped = max(position, self._dropped)
 
 
-def _snapshot(value: Any, depth: int = 0) -> Any:
-    """Return a copy of the containers of a tree that other threads may be changing."""
-    if depth > _MAX_DEPTH:
-        return value
-    if type(value) is dict:
-        return {k: _snapshot(v, depth + 1) for k, v in list(value.items())}
-    return [_snapshot(v, depth + 1) for v in list(value)] if type(value) is list else value
-
-
 def _raise_interrupt(error: BaseException) -> None:
     """Raise again what is meant for the program, not what an observer's thread may raise."""
     if not isinstance(error, Exception) and threading.current_thread() is threading.main_thread():
@@ -4265,7 +4346,7 @@ class _SignalGuard:
         if _is_forking(frame):
             threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
             return  # and come again when an exception can be raised
-        if self.raised and time.monotonic() - self._raised_at < 0.5:
+        if self.raised == number and time.monotonic() - self._raised_at < 0.5:
             return  # the same again: a terminal and a wrapper script both pass Ctrl+C on
         # After the first exception, one in the frame that handles it would escape from it.
         handles = self.raised and frame is not None and frame.f_code in _HANDLING_CODE
@@ -4301,6 +4382,8 @@ def _protect_forks() -> None:
             guard = getattr(signal.getsignal(number), "__self__", None)
             if isinstance(guard, _SignalGuard):
                 signal.signal(number, guard.before_all(number))
+        while _open_captures:
+            _open_captures.pop().leave()
         in_parent()
 
     _fork_hooks.update(hook.__code__ for hook in (before, in_parent, in_child))
@@ -4336,19 +4419,21 @@ def _status_of(error: BaseException) -> str:
         return "INTERRUPTED"
     if isinstance(error, KeyboardInterrupt):
         return "INTERRUPTED"
-    is_exit = isinstance(error, SystemExit) and error.code in (0, None)
-    return "COMPLETED" if is_exit else "FAILED"
+    code = error.code if isinstance(error, SystemExit) else 1
+    succeeded = code is None or (isinstance(code, int) and int(code) == 0)
+    return "COMPLETED" if succeeded else "FAILED"
 
 
-def _without_own_frames(trace: traceback.TracebackException, seen: set[int]) -> None:
+def _without_own_frames(trace: traceback.TracebackException) -> None:
     """Remove minisacred's frames from a traceback and from all that belong to it."""
-    if id(trace) in seen:
-        return
-    seen.add(id(trace))
-    trace.stack[:] = [frame for frame in trace.stack if frame.filename != _THIS_FILE]
-    others = (trace.__cause__, trace.__context__, *(getattr(trace, "exceptions", None) or ()))
-    for other in filter(None, others):
-        _without_own_frames(other, seen)
+    waiting, seen = [trace], set()
+    while waiting:
+        trace = waiting.pop()
+        if id(trace) not in seen:
+            seen.add(id(trace))
+            trace.stack[:] = [frame for frame in trace.stack if frame.filename != _THIS_FILE]
+            inside = getattr(trace, "exceptions", None) or ()
+            waiting += filter(None, (trace.__cause__, trace.__context__, *inside))
 
 
 def _format_failure(error: BaseException, whole: bool) -> list[str]:
@@ -4356,7 +4441,7 @@ def _format_failure(error: BaseException, whole: bool) -> list[str]:
     try:
         trace = traceback.TracebackException.from_exception(error)
         if not whole:
-            _without_own_frames(trace, set())
+            _without_own_frames(trace)
         text = "".join(trace.format())
     except Exception:  # an exception whose __str__ fails in a way that traceback cannot take
         text = f"{type(error).__name__}: (the exception cannot be printed)\n"
@@ -4479,6 +4564,7 @@ class Run:
         self._pid = os.getpid()
         self.capture = _Capture()  #: takes the output from the start to the end
         self._output_path: str | None = None
+        self._artifacts: set[str] = set()
         self._clock = (time.time(), time.monotonic())
 
     # -- for the experiment ---------------------------------------------------------------
@@ -4526,8 +4612,11 @@ class Run:
 
         Raises:
             FileNotFoundError: there is no such file.
+            ObserverError: it is a directory, a pipe or a device.
         """
         path = os.path.abspath(os.fspath(filename))
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise ObserverError(f"resource {path} is no regular file")
         with open(path, "rb"):
             pass
         self._send("resource_event", filename=path)
@@ -4558,8 +4647,10 @@ class Run:
             os.path.join(os.path.realpath(self.dir), ""), os.path.realpath(path)
         ):
             raise ObserverError(f"artifact {path} contains the run directory itself")
-        name = os.path.basename(path) if name is None else name
-        _check_artifact_name(name, self.dir)
+        name = _artifact_name(os.path.basename(path) if name is None else name, self.dir)
+        if name not in self._artifacts and any(_is_below(n, name) for n in self._artifacts):
+            raise ObserverError(f"artifact name {name!r} is the directory of other artifacts")
+        self._artifacts.add(name)
         self._send(
             "artifact_event", name=name, filename=path, metadata=metadata, content_type=content_type
         )
@@ -4618,7 +4709,7 @@ class Run:
             diff = self._announce("started_event", start_time=self.start_time)
             self._output_path = self._find_output_path()
             if self._output_path is not None:
-                self.capture.start(self._output_path)
+                self._start_capture(self._output_path)
         except BaseException as error:
             self.capture.stop()
             self._withdraw(error)
@@ -4633,6 +4724,15 @@ class Run:
         self.run_logger.info("Started" + (f' run with ID "{self._id}"' if self.links else ""))
         for link in self.links:
             link.start_beating(self.beat_interval)
+
+    def _start_capture(self, path: str) -> None:
+        try:
+            self.capture.start(path)
+        except BrokenPipeError:  # somebody has killed the copier
+            self.capture.stop()
+            self.capture = _SysCapture()
+            self.capture.start(path)
+            self.capture_mode = self.capture.mode
 
     def _announce(self, event: str, **moment: Any) -> str:
         """Collect the facts and tell all observers of the run; return the uncommitted changes.
@@ -4682,7 +4782,7 @@ class Run:
 
         file, path = tempfile.mkstemp(prefix="minisacred-", suffix=".txt")
         os.close(file)
-        weakref.finalize(self, _remove_file, path)
+        weakref.finalize(self, _remove_own_file, path, os.getpid())
         return path
 
     def _call_main(self, args: Any) -> None:
@@ -5212,6 +5312,11 @@ def _load_all(basedir: str, with_info: bool = True) -> Iterator[Config]:
             yield _load_run(basedir, name, with_info)
 
 
+def _as_id(name: str) -> int | str:
+    """Return the id that the name of a run directory stands for: a number where it is one."""
+    return int(name) if re.fullmatch("0|[1-9][0-9]*", name) else name
+
+
 def _run_names(basedir: str) -> list[str]:
     return [name for name in os.listdir(basedir) if not name.startswith((".", "_"))]
 
@@ -5219,7 +5324,7 @@ def _run_names(basedir: str) -> list[str]:
 def _load_run(basedir: str, name: str, with_info: bool = True) -> Config:
     """Return what is recorded of a run; `error` says what of it is damaged."""
     folder = os.path.join(basedir, name)
-    run: Config = {"_id": int(name) if name.isdecimal() else name}
+    run: Config = {}
     errors: list[str] = []
     optional = ("info.json", "metrics.json")  # Sacred writes them when there is something
 
@@ -5237,15 +5342,22 @@ def _load_run(basedir: str, name: str, with_info: bool = True) -> Config:
             errors.append(f"{filename}: holds no object")
         return default
 
-    run.update(read("run.json", {"status": None}))
+    run.update(read("run.json", {"status": None}), _id=_as_id(name))
+    for key, kind in {"experiment": dict, "host": dict, "meta": dict, "fail_trace": list}.items():
+        if not isinstance(run.get(key), (kind, type(None))):
+            errors.append(f"run.json: {key} is no {kind.__name__}")
+            run[key] = None
     run["config"] = read("config.json", {})
     if with_info:
         run["info"] = read("info.json", {})
     run["metrics"] = read("metrics.json", {})
     if not run["metrics"]:  # not complete before the end
-        run["metrics"], damaged = _read_metric_lines(os.path.join(folder, "metrics.jsonl"))
-        if damaged:
-            errors.append(f"metrics.jsonl: {damaged} damaged lines")
+        try:
+            run["metrics"], damaged = _read_metric_lines(os.path.join(folder, "metrics.jsonl"))
+        except OSError as error:
+            errors.append(f"metrics.jsonl: {error.strerror}")
+        else:
+            errors += [f"metrics.jsonl: {damaged} damaged lines"] if damaged else []
     run["dir"] = os.path.abspath(folder)
     if run.get("status") in ("QUEUED", "RUNNING") and _is_dead(run):
         if read("run.json", {}).get("status") != run["status"]:  # it has ended meanwhile
@@ -5282,7 +5394,7 @@ def _is_alive(run: Config) -> bool:
     try:
         beat = datetime.datetime.fromisoformat(run["heartbeat"]).replace(tzinfo=_UTC)
         patience = 3 * max(float(run.get("beat_interval") or 0), 10.0)
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return False
     return time.time() - beat.timestamp() <= patience
 
@@ -5309,12 +5421,16 @@ def _duration(run: Config) -> str:
 
 def _id_order(name: str) -> tuple[bool, int, str]:
     """Return the key that sorts ids: numbers first."""
-    return not name.isdecimal(), int(name) if name.isdecimal() else 0, name
+    number = _as_id(name)
+    return (False, number, name) if isinstance(number, int) else (True, 0, name)
 
 
 def _newest_claim(folder: str) -> tuple[int, Config]:
     """Return the number and the content of the newest claim; (0, {}) without one."""
-    names = os.listdir(folder) if os.path.isdir(folder) else []
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        names = []
     numbers = [int(n[7:]) for n in names if re.fullmatch(r"\.claim-\d+", n)]
     number = max(numbers, default=0)
     try:
@@ -6855,7 +6971,8 @@ class _View:
 
 def _metrics_of(run: Config) -> list[tuple[str, Config]]:
     """Return name and measurements of each metric that is not damaged."""
-    return [(n, m) for n, m in run["metrics"].items() if isinstance(m, dict) and "values" in m]
+    metrics = run["metrics"].items()
+    return [(n, m) for n, m in metrics if isinstance(m, dict) and isinstance(m.get("values"), list)]
 
 
 class _Condition:

@@ -169,6 +169,11 @@ def test_git_repository_with_its_changes_and_without_credentials(place):
         ("git@host:x.git", "git@host:x.git"), ("ssh://git@host/x", "ssh://host/x"),
         ("https://u:p@ss@host/x", "https://host/x"), ("https://u:p/s@host/x", "https://host/x"),
         ("https://host/x.git?private_token=S", "https://host/x.git"),
+        ("https://u:p#x@host/x", "https://host/x"), ("https://u:p?x@host/x", "https://host/x"),
+        ("https://u:p x@host/x", "https://host/x"), ("oauth2:p@host:a/b.git", "host:a/b.git"),
+        ("https:u:p@host/x", "host/x"), ("https://host/a@b/x.git", "https://host/a@b/x.git"),
+        ("https://host:8443/a@b.git", "https://host:8443/a@b.git"), ("/srv/a@b.git", "/srv/a@b.git"),
+        ("https://host/x.git;private_token=S", "https://host/x.git"),
     ],
 )  # fmt: skip
 def test_credentials_are_removed_from_urls(url, clean):

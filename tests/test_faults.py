@@ -7,10 +7,11 @@ import random
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 
 import pytest
-from helpers import strict
+from helpers import COPIERS, strict
 
 import minisacred
 from minisacred import FileStorageObserver, ObserverError, load_runs
@@ -567,12 +568,13 @@ def test_no_room_for_a_while_during_the_run_costs_nothing(place):
     """The limit binds the run's process and the one that copies the output."""
     done = place(
         WORK
+        + COPIERS
         + """
 import os, resource, time
 
 def limit(size):
-    pids = [os.getpid(), *map(int, open(f"/proc/self/task/{os.getpid()}/children").read().split())]
-    for pid in pids:
+    assert copiers()
+    for pid in [os.getpid(), *copiers()]:
         resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 @ex.main
@@ -995,17 +997,15 @@ def test_observer_that_hangs_is_not_waited_for(place, event):
 )
 def test_much_output_takes_no_memory_in_the_run_or_its_helper(place, write):
     done = place(
-        f"""
+        COPIERS + textwrap.dedent(f"""
         import ctypes, os, re, subprocess, sys
         size = 96 << 20
         block, line = bytes(1 << 20), b"x" * 1023
 
         def peaks():
-            '''Peak memory in KiB, of this process and its children, by process.'''
-            # the copier is started by the main thread, whose number is the process's
-            children = open("/proc/self/task/%d/children" % os.getpid()).read()
+            '''Peak memory in KiB, of this process and its copier, by process.'''
             found = {{}}
-            for pid in ["self", *children.split()]:
+            for pid in ["self", *copiers()]:
                 status = open(f"/proc/{{pid}}/status").read()
                 found[pid] = int(re.search(r"VmHWM:\\s+(\\d+)", status)[1])
             return found
@@ -1018,7 +1018,7 @@ def test_much_output_takes_no_memory_in_the_run_or_its_helper(place, write):
             after = peaks()
             grown = [after[pid] - before[pid] for pid in before]
             return max(grown)
-        """,
+        """),
         "-F", "runs", stdout=subprocess.DEVNULL,
     )  # fmt: skip
     assert done.code == 0, done.err
@@ -1187,38 +1187,42 @@ def test_500_runs_in_one_process_leave_nothing_behind(place):
     temporary = place.path / "tmp"
     temporary.mkdir()
     done = place(
-        """
-        import gc, glob, logging, os, tempfile, threading
-        logging.getLogger("exp").setLevel("ERROR")
+        COPIERS
+        + """
+import gc, glob, logging, os, tempfile, threading, time
+logging.getLogger("exp").setLevel("ERROR")
 
-        @ex.main
-        def main(_run):
-            print("x")
-            _run.log_scalar("loss", 1)
-            if _run._id and int(_run._id) % 10 == 0:
-                raise ValueError
+@ex.main
+def main(_run):
+    print("x")
+    _run.log_scalar("loss", 1)
+    if _run._id and int(_run._id) % 10 == 0:
+        raise ValueError
 
-        def state():
-            gc.collect()
-            children = []
-            for tasks in glob.glob("/proc/self/task/*/children"):
-                try:  # a thread that was joined may stay in this list for a moment
-                    children += open(tasks).read().split()
-                except OSError:
-                    pass
-            return (len(os.listdir("/proc/self/fd")), threading.active_count(), children,
-                    os.listdir(tempfile.gettempdir()), len(logging.root.handlers))
+def state():
+    gc.collect()
+    children = []
+    for tasks in glob.glob("/proc/self/task/*/children"):
+        try:  # a thread that was joined may stay in this list for a moment
+            children += open(tasks).read().split()
+        except OSError:
+            pass
+    deadline = time.monotonic() + 5
+    while copiers() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return (len(os.listdir("/proc/self/fd")), threading.active_count(), children, copiers(),
+            os.listdir(tempfile.gettempdir()), len(logging.root.handlers))
 
-        before = state()
-        ex.observers.append(FileStorageObserver("runs"))
-        for i in range(500):
-            try:
-                ex.run()
-            except ValueError:
-                pass
-        after = state()
-        assert after == before, (before, after)
-        """,
+before = state()
+ex.observers.append(FileStorageObserver("runs"))
+for i in range(500):
+    try:
+        ex.run()
+    except ValueError:
+        pass
+after = state()
+assert after == before, (before, after)
+""",
         script={"footer": ""}, timeout=120, env={"TMPDIR": str(temporary)},
         stdout=subprocess.DEVNULL,
     )  # fmt: skip

@@ -494,7 +494,7 @@ def test_load_runs_survives_any_content(tmp_path):
         (tmp_path / str(number) / name).write_text(text)
     runs = list(load_runs(tmp_path))
     assert [run["status"] for run in runs] == ["DEAD", "DEAD", None, "COMPLETED"]
-    assert ["error" in run for run in runs] == [False, False, True, True]
+    assert ["error" in run for run in runs] == [True, False, True, True]
 
 
 def test_filter_that_exits_does_not_cost_the_record(place):
@@ -557,3 +557,156 @@ def test_sources_stay_what_they_were_when_they_were_loaded(place):
     assert (
         "# edited during the run" not in (place.path / "runs" / sources["exp.py"]).read_text()[-40:]
     )
+
+
+def test_load_runs_says_what_cannot_be_read(tmp_path, ex):
+    ex.observers.append(FileStorageObserver(tmp_path))
+    ex.main(lambda: None)
+    for _ in range(3):
+        ex.run()
+    (tmp_path / "2" / "metrics.jsonl").unlink()
+    (tmp_path / "2" / "metrics.jsonl").mkdir()
+    entry = {"status": "RUNNING", "heartbeat": "2020-01-01T00:00:00", "_id": "other"}
+    text = json.dumps({**entry, "beat_interval": 1, "experiment": "x"}).replace(
+        ": 1,", ": 1" + "0" * 400 + ","
+    )
+    (tmp_path / "3" / "run.json").write_text(text)
+    runs = list(load_runs(tmp_path))
+    assert [run["_id"] for run in runs] == [1, 2, 3]
+    assert "metrics.jsonl: Is a directory" in runs[1]["error"]
+    assert runs[2]["status"] == "DEAD" and "experiment is no dict" in runs[2]["error"]
+
+
+def test_ids_with_leading_zeros_are_ids_of_their_own(tmp_path, ex):
+    ex.observers.append(FileStorageObserver(tmp_path))
+    ex.main(lambda: None)
+    for name in ("7", "007"):
+        ex.run(options={"--id": name})
+    assert [run["_id"] for run in load_runs(tmp_path)] == [7, "007"]
+
+
+def test_info_that_changes_back_during_a_beat_is_right_in_the_end(place):
+    done = place(
+        """
+        import threading
+        class Slow(list):
+            def __iter__(self):
+                _run.info["state"] = "busy"  # as another thread might, while it is written
+                return super().__iter__()
+
+        @ex.main
+        def main(_run):
+            globals()["_run"] = _run
+            _run.info.update(state="idle", big=Slow([1]))
+            time.sleep(0.1)
+            _run.info["state"] = "idle"
+            del _run.info["big"]
+            time.sleep(0.1)
+        import time
+        """,
+        "-F", "runs", "-b", "0.02",
+    )  # fmt: skip
+    assert done.run().info == {"state": "idle"}
+
+
+def test_strange_keys_cost_themselves_only(place):
+    done = place(
+        """
+        class Evil:
+            @property
+            def __class__(self):
+                raise ValueError
+        @ex.main
+        def main(_run):
+            _run.info.update({"a": 1, 10**5000: 2, Evil(): 3})
+        """,
+        "-F", "runs",
+    )  # fmt: skip
+    info = done.run().info
+    assert info.pop("a") == 1 and sorted(info.values()) == [2, 3]
+
+
+def test_artifact_names_with_backslashes_are_paths(place):
+    done = place(
+        """
+        import os
+        @ex.main
+        def main(_run):
+            os.mkdir("outside")
+            os.symlink(os.path.abspath("outside"), _run.dir + "/link")
+            open("f.txt", "w").write("x")
+            _run.add_artifact("f.txt", "a\\\\b.txt")
+            try:
+                _run.add_artifact("f.txt", "link\\\\evil.txt")
+            except Exception as error:
+                return str(error), os.listdir("outside")
+        """,
+        "-F", "runs",
+    )  # fmt: skip
+    run = done.run().run
+    assert run["artifacts"] == ["a/b.txt"] and (done.run().path / "a" / "b.txt").exists()
+    assert "leads out" in run["result"][0] and run["result"][1] == []
+
+
+def test_artifact_does_not_replace_the_directory_of_others(place):
+    done = place(
+        """
+        @ex.main
+        def main(_run):
+            open("f.txt", "w").write("x")
+            _run.add_artifact("f.txt", "model/weights.pt")
+            _run.add_artifact("f.txt", "model")
+        """,
+        "-F", "runs",
+    )  # fmt: skip
+    assert done.code == 1 and "'model' is the directory of other artifacts" in done.err
+    assert (done.run().path / "model" / "weights.pt").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with names")
+def test_pipes_are_left_out_of_artifacts_and_refused_as_resources(place):
+    done = place(
+        """
+        import os
+        @ex.main
+        def main(_run):
+            os.mkdir("folder")
+            os.mkfifo("folder/pipe")
+            open("folder/file", "w").write("x")
+            _run.add_artifact("folder")
+            _run.open_resource("/dev/zero")
+        """,
+        "-F", "runs",
+    )  # fmt: skip
+    assert os.listdir(done.run().path / "folder") == ["file"]
+    assert "pipe is no file, and is left out" in done.err
+    assert "resource /dev/zero is no regular file" in done.err and done.code == 1
+
+
+def test_whatever_a_run_has_stored_is_synced_when_it_ends(place):
+    done = place(
+        """
+        import os
+        synced, fsync = set(), os.fsync
+        def logged(fd):
+            synced.add(os.readlink(f"/proc/self/fd/{fd}"))
+            fsync(fd)
+        os.fsync = logged
+        import atexit
+        @ex.main
+        def main(_run):
+            print("x")
+            _run.log_scalar("loss", 1)
+            os.makedirs("model/a")
+            open("model/a/weights", "w").write("w")
+            _run.add_artifact("model")
+            atexit.register(lambda: open("synced", "w").write("\\n".join(synced)))
+        """,
+        "-F", "runs",
+    )  # fmt: skip
+    synced = {
+        os.path.relpath(p, place.path) for p in (place.path / "synced").read_text().split("\n")
+    }
+    files = [p for p in (place.path / "runs").rglob("*") if p.is_file()]
+    assert {str(p.relative_to(place.path)) for p in files} <= synced
+    assert {"runs", "runs/1", "runs/_sources"} <= synced

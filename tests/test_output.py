@@ -377,3 +377,110 @@ def test_backspaces_and_linefeeds_takes_linear_time():
     text = "\r50%" * 200_000 + "\b" * 100_000 + "x" * 100_000
     assert apply_backspaces_and_linefeeds(text) == "x" * 100_000
     assert re.fullmatch("x+", apply_backspaces_and_linefeeds("\b" * 10 + "x" * 5))
+
+
+def test_program_that_waits_for_or_kills_all_its_children_loses_nothing(place):
+    done = place(
+        """
+        import os, signal, subprocess, sys
+        @ex.main
+        def main():
+            os.posix_spawn("/bin/sh", ["sh", "-c", "echo child"], os.environ)
+            while True:
+                try:
+                    os.wait()
+                except ChildProcessError:
+                    break
+            sleeper = subprocess.Popen(["sleep", "60"])
+            for pid in open(f"/proc/self/task/{os.getpid()}/children").read().split():
+                os.kill(int(pid), signal.SIGKILL)
+            sleeper.wait()
+            print("parent")
+        """,
+        "-F", "runs", timeout=20,
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert "child\n" in done.run().cout and "parent\n" in done.run().cout
+    assert "child\nparent\n" in done.out
+
+
+def test_answer_that_comes_too_late_is_not_taken_for_another(place):
+    """The reader of the output pauses, so that a question about the output is given up."""
+    place.write(
+        """
+        import sys, time
+        def write(text):
+            sys.stdout.write(text * 100_000 + "\\n")
+            sys.stdout.flush()
+        @ex.main
+        def main(_run):
+            write("x")
+            _run.captured_out  # given up after 2 s, for the pipe is full
+            time.sleep(2)
+            write("y")
+            write("z")
+            print("END")
+        ex.captured_out_filter = str.upper
+        """,
+        footer="run = ex.run_commandline()\nopen('said', 'w').write(run.captured_out)\n",
+    )
+    process = place.start("exp.py", "-F", "runs", stderr=subprocess.DEVNULL)
+    time.sleep(3.5)
+    process.communicate(timeout=30)
+    cout = (place.path / "runs" / "1" / "cout.txt").read_text()
+    assert cout.isupper() and all(cout.count(c) >= 100_000 for c in "XYZ") and "END\n" in cout
+    assert (place.path / "said").read_text() == cout
+
+
+def test_daemon_that_the_run_leaves_behind_does_not_hold_its_output(place):
+    place.write(
+        """
+        import os, time
+        @ex.main
+        def main():
+            if os.fork() == 0:
+                os.setsid()
+                if os.fork() == 0:
+                    for fd in (0, 1, 2):
+                        os.dup2(os.open(os.devnull, os.O_RDWR), fd)
+                    time.sleep(20)
+                os._exit(0)
+            print("started it")
+        """
+    )
+    process = place.start("exp.py", "-F", "runs", stderr=subprocess.DEVNULL)
+    out, _ = process.communicate(timeout=10)  # reads until nobody can write any more
+    assert "started it" in out
+
+
+def test_sys_mode_stores_at_once_what_an_unbuffered_stream_passes_on(place):
+    done = place(
+        """
+        import os, sys
+        @ex.main
+        def main():
+            print("line one")
+            print("line two", file=sys.stderr)
+            os.kill(os.getpid(), 9)
+        """,
+        "-C", "sys", "-F", "runs", env={"PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    assert "line one\n" in done.run().cout and "line two\n" in done.run().cout
+
+
+def test_file_that_takes_the_number_of_a_closed_one_is_left_alone(place):
+    done = place(
+        """
+        import os
+        @ex.main
+        def main():
+            print("before")
+            os.closerange(3, 256)
+            files = [open(f"data{i}", "wb") for i in range(20)]
+            print("after")
+            return [os.path.getsize(file.name) for file in files]
+        """,
+        "-C", "sys", "-F", "runs",
+    )  # fmt: skip
+    assert done.code == 0 and done.run().run["result"] == [0] * 20
+    assert "before\nafter\n" in done.run().cout

@@ -679,3 +679,84 @@ def test_many_runs_leave_nothing_behind(place):
         script={"footer": ""}, timeout=120, env={"TMPDIR": str(temporary)},
     )  # fmt: skip
     assert done.code == 0, done.err
+
+
+@pytest.mark.parametrize(
+    "code, status, exit_code",
+    [("0", "COMPLETED", 0), ("False", "COMPLETED", 0), ("None", "COMPLETED", 0),
+     ("0.0", "FAILED", 1), ("'no'", "FAILED", 1), ("Evil()", "FAILED", 1)],
+)  # fmt: skip
+def test_what_is_given_to_sys_exit_decides_the_status(place, code, status, exit_code):
+    done = place(
+        f"""
+        import sys
+        class Evil:
+            def __eq__(self, other):
+                raise ValueError
+            __hash__ = None
+        @ex.main
+        def main():
+            sys.exit({code})
+        """,
+        "-F", "runs",
+    )  # fmt: skip
+    assert (done.run().run["status"], done.code) == (status, exit_code), done.err
+
+
+def test_result_that_fails_all_questions_is_recorded(place):
+    done = place(
+        """
+        class Meta(type):
+            __name__ = property(lambda self: 1 / 0)
+        class Text(str):
+            def __len__(self):
+                raise ValueError
+        class Evil(metaclass=Meta):
+            def __repr__(self):
+                return Text("evil")
+        @ex.main
+        def main():
+            return Evil()
+        """,
+        "-F", "runs",
+    )  # fmt: skip
+    assert (done.run().run["status"], done.run().run["result"]) == ("COMPLETED", "evil"), done.err
+
+
+def test_long_chains_of_exceptions_are_recorded_whole(place):
+    done = place(
+        """
+        @ex.main
+        def main():
+            error = None
+            for i in range(1500):
+                try:
+                    raise ValueError(f"number {i}") from error
+                except ValueError as caught:
+                    error = caught
+            raise error
+        """,
+        "-F", "runs",
+    )  # fmt: skip
+    trace = "".join(done.run().run["fail_trace"])
+    assert "number 0\n" in trace and "number 1499\n" in trace and "minisacred.py" not in trace
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
+def test_another_signal_soon_after_the_first_is_no_repetition(place):
+    done = place(
+        """
+        import os, signal, time
+        @ex.main
+        def main():
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(5)
+            except KeyboardInterrupt:
+                pass  # finishes its epoch
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(5)
+        """,
+        "-F", "runs",
+    )  # fmt: skip
+    assert done.run().run["status"] == "INTERRUPTED" and done.code == -15

@@ -496,10 +496,12 @@ def test_scope_with_type_parameters_is_a_scope(place):
 def test_comment_inside_a_value_of_several_lines_is_not_its_documentation(ex):
     @ex.config
     def config():
-        e = {"k": 1,  # of k
-             "l": 2}
+        e = {
+            "k": 1,  # of k
+            "l": 2,
+        }
         f = [  # of f
-            1,
+            1
         ]
 
     assert config.docs() == {"f": "of f"}
