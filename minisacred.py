@@ -2462,7 +2462,9 @@ def _start_program(*argv: str) -> Any:
     """Start a program and return its process, or None where it cannot be started."""
     import subprocess
 
-    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
+    # A hook of git's runs with variables that name another repository than the one asked for.
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("GIT_")}
+    environment.update(GIT_OPTIONAL_LOCKS="0", GIT_TERMINAL_PROMPT="0")
     try:
         return subprocess.Popen(
             argv,
@@ -2492,7 +2494,7 @@ def _output_of(process: Any, deadline: float | None = None) -> str | None:
         process.stdout.close()
         process.wait()
         return None
-    return output.decode("utf-8", "replace") if process.returncode == 0 else None
+    return output.decode("utf-8", "surrogateescape") if process.returncode == 0 else None
 
 
 def _without_credentials(url: str) -> str:
@@ -2513,7 +2515,7 @@ class _GitProbe:
     def __init__(self, folder: str) -> None:
         self._questions: dict[str, Any] = {}
         if self._has_repository(folder):
-            git = ("git", "-C", folder)
+            git = ("git", "-C", folder, "-c", "diff.noprefix=false")
             options = ("--no-ext-diff", "--no-color", "--no-relative")
             self._questions = {
                 "commit": _start_program(*git, "rev-parse", "HEAD"),
@@ -2722,8 +2724,16 @@ class _Distributions:
                         url = json.load(file).get("url", "")
                 except (OSError, ValueError, AttributeError):
                     continue
+                if "%" in url:
+                    from urllib.parse import unquote
+
+                    url = unquote(url)
                 if url.startswith("file://") and _is_below(path, os.path.realpath(url[7:])):
                     return info
+            if listing and _is_below(path, entry):  # as `pip install --target` leaves it
+                relative = path[len(os.path.join(entry, "")) :].replace("\\", "/")
+                for owner in self._owners(os.path.join(entry, ""), [relative]):
+                    return owner
         return None
 
 
@@ -3209,7 +3219,7 @@ class FileStorageObserver(RunObserver):
     def experiment_event(self, ex_info: Config, diff: str) -> None:  # noqa: D102
         self.run_entry["experiment"] = self._stored_experiment(ex_info)
         if diff:
-            self._write("git.diff", diff.encode("utf-8", "replace"))
+            self._write("git.diff", diff.encode("utf-8", "surrogateescape"))
         self._save_run()
 
     def heartbeat_event(  # noqa: D102
@@ -3407,8 +3417,8 @@ class FileStorageObserver(RunObserver):
         """Make the run directory, which takes the id: mkdir succeeds for one process only."""
         if _id is not None:
             _check_name(str(_id), "run id")
-            if "/" in str(_id) or "\\" in str(_id) or str(_id)[0] in "._":
-                raise ObserverError(f"run id {_id!r} contains a slash, or begins with '.' or '_'")
+            if "/" in str(_id) or "\\" in str(_id) or str(_id)[0] in "._-":
+                raise ObserverError(f"run id {_id!r} has a slash, or begins with '.', '_' or '-'")
         os.makedirs(self.basedir, exist_ok=True)
         names: Iterable[str] = [str(_id)]
         if _id is None:
@@ -3694,7 +3704,8 @@ class MongoObserver(RunObserver):
     def experiment_event(self, ex_info: Config, diff: str) -> None:  # noqa: D102
         self.run_entry["experiment"] = self._stored_experiment(ex_info)
         if diff:
-            file = self._put_bytes(diff.encode("utf-8", "replace"), self._file_name("git.diff"))
+            data = diff.encode("utf-8", "surrogateescape")
+            file = self._put_bytes(data, self._file_name("git.diff"))
             self.run_entry["artifacts"].append({"name": "git.diff", "file_id": file})
         self._save()
 
@@ -4140,6 +4151,9 @@ class _Link:
                 self._guarded(self._deliver_missed)
             finally:
                 self._lock.release()
+        elif not self._is_failing:  # it hangs: wait for it no more
+            self._is_failing = True
+            _log.error("observer %s hangs in another event", self._name())
 
     def start_beating(self, interval: float) -> None:
         def beat() -> None:
@@ -4553,6 +4567,7 @@ class Run:
         self.capture_mode: str | None = None
         self.resumed = False  #: whether this run goes on with an earlier attempt
         self.rejoins = False  #: whether it was queued before, or is resumed
+        self.has_given_seed = True  #: whether the seed was not drawn for this run
         self.metrics = _Metrics()
         self.links: list[_Link] = []
 
@@ -4565,6 +4580,7 @@ class Run:
         self.capture = _Capture()  #: takes the output from the start to the end
         self._output_path: str | None = None
         self._artifacts: set[str] = set()
+        self.notes: list[str] = []  #: warnings to log when the run has started
         self._clock = (time.time(), time.monotonic())
 
     # -- for the experiment ---------------------------------------------------------------
@@ -4722,6 +4738,8 @@ class Run:
             self._send("experiment_event", ex_info=self.experiment_info, diff=diff)
         self.run_logger.info("Running command '%s'", self.meta_info.get("command", ""))
         self.run_logger.info("Started" + (f' run with ID "{self._id}"' if self.links else ""))
+        for note in self.notes:
+            self.run_logger.warning(note)
         for link in self.links:
             link.start_beating(self.beat_interval)
 
@@ -4968,26 +4986,48 @@ def _format_table(title: str, rows: Sequence[tuple[str, str]]) -> str:
     return "\n".join([title, *(lines or ["  none"])])
 
 
+def _columns(text: str) -> int:
+    """Return how many columns of a terminal a text takes."""
+    if text.isascii():
+        return len(text)
+    from unicodedata import combining, east_asian_width
+
+    return sum(0 if combining(c) else 2 if east_asian_width(c) in "WF" else 1 for c in text)
+
+
+def _cut(text: str, width: int | None) -> str:
+    """Return as much of a text as fits into that many columns."""
+    if width is None or _columns(text) <= width:
+        return text
+    text = text[:width]
+    while _columns(text) > width:
+        text = text[:-1]
+    return text
+
+
 def _format_rows(rows: Sequence[Config], width: int | None, paint: Any = None) -> str:
     """Return a table with a column for each key; for a terminal, cut to its width.
 
     Args:
         paint: as `_painter` returns it; colours what stands in the column "status".
     """
-    keys = list(dict.fromkeys(key for row in rows for key in row))
+    # The widest row first: it has all the columns that others have, in their order.
+    keys = list(dict.fromkeys(key for row in sorted(rows, key=len, reverse=True) for key in row))
     columns = []
     for key in keys:
         values = [row.get(key) for row in rows]
         cells = ["" if v is None else f"{v:.6g}" if type(v) is float else str(v) for v in values]
-        if width is not None:  # no column takes it all
-            cells = [c if len(c) <= 32 else c[:31] + "…" for c in cells]
         cells = [
-            c if c.isprintable() else _one_line(re.sub(r"[\x00-\x1f\x7f]", " ", c)) for c in cells
+            c if c.isprintable() else _one_line(re.sub(r"[\x00-\x1f\x7f]", " ", c))
+            for c in (key, *cells)
         ]
-        size = max(len(key), *map(len, cells))
+        if width is not None:  # no column takes it all
+            cells = [c if _columns(c) <= 32 else _cut(c, 31) + "…" for c in cells]
+        size = max(map(_columns, cells))
         numeric = any(map(_is_number, values))
-        columns.append([c.rjust(size) if numeric else c.ljust(size) for c in (key, *cells)])
-    lines = ["  ".join(cells)[:width].rstrip() for cells in zip(*columns)]
+        blanks = [" " * (size - _columns(cell)) for cell in cells]
+        columns.append([b + c if numeric else c + b for b, c in zip(blanks, cells)])
+    lines = [_cut("  ".join(cells), width).rstrip() for cells in zip(*columns)]
     if paint is None:
         return "\n".join(lines)
     painted = [
@@ -5029,6 +5069,7 @@ def _kind(name: str, convert: Callable[[Any], Any], fits: Callable[[Any], bool])
 
 _positive = _kind("positive number of seconds", float, lambda n: 0 < n < float("inf"))
 _count = _kind("positive number", int, lambda n: bool(n >= 1))
+_number = _kind("number", float, lambda n: bool(n == n))
 _capture_mode = _kind("mode (no, sys, fd)", str, lambda mode: mode in _CAPTURE_MODES)
 
 _OPTIONS = [
@@ -5046,7 +5087,7 @@ _OPTIONS = [
     _Option("-l", "--loglevel", "LEVEL", "DEBUG, INFO, WARNING, ERROR, or a number"),
     _Option("-m", "--mongo_db", "DB", "record the run in MongoDB: [host:port:]db[.collection]"),
     _Option("-n", "--name", "NAME", "the name of the experiment for this run"),
-    _Option("-P", "--priority", "N", "the priority of a queued run", float),
+    _Option("-P", "--priority", "N", "the priority of a queued run", _number),
     _Option("-p", "--print-config", None, "print the configuration first"),
     _Option("-q", "--queue", None, "only record the run, to be started later"),
     _Option("", "--resume", "ID", "go on with a run that failed, was interrupted or died"),
@@ -5104,6 +5145,7 @@ class _Request:
         self.info, self.meta_info = info or {}, meta_info or {}
         self.help: str | bool = False  #: True, or the command to explain
         self.is_stored = False  #: whether the updates are the whole configuration of a run
+        self.is_commandline = False
         #: Of a sweep: for each dimension the choices, as (updates, named configs).
         self.over: list[list[tuple[Config, list[str]]]] = []
 
@@ -5172,6 +5214,7 @@ def _parse_command_line(argv: Sequence[str], options: Sequence[_Option]) -> _Req
     given = vars(parser.parse_intermixed_args(argv))
     words: list[str] = given.pop("words")
     request = _Request(options={k: value for k, value in given.items() if value is not None})
+    request.is_commandline = True
     before, over = _divided(words, "over")
     before, updates = _divided(before, "with")
     if "over" in words:
@@ -5200,26 +5243,34 @@ def _divided(words: list[str], word: str) -> tuple[list[str], list[str]]:
 def _split_values(text: str) -> list[str]:
     """Split the values of `name=a,b,…` at the commas outside of brackets and quotes.
 
-    `range(…)` stands for its numbers.
+    `range(…)` stands for its numbers. Where brackets and quotes do not pair, each comma counts.
     """
     parts, depth, quote = [""], 0, ""
-    for char in text:
+    characters = iter(text)
+    for char in characters:
         if quote:
+            if char == "\\":
+                char += next(characters, "")
             quote = "" if char == quote else quote
-        elif char in "'\"":
+        elif char in "'\"" and (depth or not parts[-1]):
             quote = char
         elif char in "([{":
             depth += 1
         elif char in ")]}":
             depth -= 1
-        if char == "," and not depth and not quote:
+        if char == "," and depth <= 0 and not quote:
             parts.append("")
         else:
             parts[-1] += char
+    if depth or quote:
+        parts = text.split(",")
     values: list[str] = []
     for part in parts:
         numbers = re.fullmatch(r"range\((-?\d+(?:, *-?\d+){0,2})\)", part)
-        values += map(str, range(*map(int, numbers[1].split(",")))) if numbers else [part]
+        try:
+            values += map(str, range(*map(int, numbers[1].split(",")))) if numbers else [part]
+        except ValueError as error:
+            raise _UsageError(f"{part}: {error}") from None
     return values
 
 
@@ -5469,6 +5520,11 @@ def _claim(folder: str, after: int, **content: Any) -> bool:
         _remove_file(mine)
 
 
+def _is_unusable(run: Config) -> bool:
+    """Tell whether so much of a record is damaged that its run cannot be started."""
+    return re.search(r"(run|config)\.json: ", run.get("error", "")) is not None
+
+
 def _stored_run(basedir: str, run_id: str) -> Config:
     """Return what is recorded of a run, as `load_runs` does.
 
@@ -5477,10 +5533,10 @@ def _stored_run(basedir: str, run_id: str) -> Config:
     """
     _check_name(run_id, "run id")
     if not os.path.exists(os.path.join(basedir, run_id, "run.json")):
-        names = os.listdir(basedir) if os.path.isdir(basedir) else []
+        names = [n for n in _run_names(basedir) if n != run_id] if os.path.isdir(basedir) else []
         raise SacredError(f"there is no run {run_id!r} in {basedir}{_did_you_mean(run_id, names)}")
     run = _load_run(basedir, run_id)
-    if "error" in run:
+    if _is_unusable(run):
         raise SacredError(f"the record of run {run_id!r} is damaged: {run['error']}")
     return run
 
@@ -5616,7 +5672,9 @@ class _Worker:
             name, resume = candidate
             try:
                 started = self._start(name, resume)
-            except OSError as error:  # a full disk, a directory removed just now, no more processes
+            except (
+                Exception
+            ) as error:  # a full disk, a directory removed just now, a strange record
                 self._tried.add(name)
                 self._report(name, "NOT STARTED", _one_line(error))
                 continue
@@ -5662,17 +5720,23 @@ class _Worker:
         number, claim = _newest_claim(folder)  # before the record, which may change until then
         is_free = not number or claim.get("released") == "QUEUED"
         run = _load_run(self.basedir, name)
-        if "error" in run:
+        if _is_unusable(run):
             self._tried.add(name)
             self._report(name, "DAMAGED", run["error"])
             return False
         if run["status"] != ("DEAD" if resume else "QUEUED") or not (is_free or resume):
             return False
         token = os.urandom(8).hex()
-        if not _claim(folder, number, token=token):
+        log = tempfile.TemporaryFile()  # before the claim, for it may fail
+        is_ours = False
+        try:
+            is_ours = _claim(folder, number, token=token)
+        finally:
+            if not is_ours:
+                log.close()
+        if not is_ours:
             return False
         self._tried.add(name)
-        _remove_file(os.path.join(folder, _QUEUED_MARK))
         argv = [*_program_of(run), "--resume" if resume else "--start-queued", name]
         environment = {**os.environ, _CLAIM_VARIABLE: token}
         experiment, meta = run.get("experiment") or {}, run.get("meta") or {}
@@ -5680,16 +5744,21 @@ class _Worker:
             paths = (experiment.get("base_dir"), os.environ.get("PYTHONPATH"))
             environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         cwd = meta.get("cwd")
-        log = tempfile.TemporaryFile()
-        process = subprocess.Popen(
-            [sys.executable, *argv, "-F", self.basedir, *self.more_options],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=log,
-            env=environment,
-            cwd=cwd if cwd and os.path.isdir(cwd) else None,
-            start_new_session=True,  # it gets a terminal's Ctrl+C from us, once
-        )
+        try:
+            process = subprocess.Popen(
+                [sys.executable, *argv, "-F", self.basedir, *self.more_options],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
+                env=environment,
+                cwd=cwd if cwd and os.path.isdir(cwd) else None,
+                start_new_session=True,  # it gets a terminal's Ctrl+C from us, once
+            )
+        except BaseException:
+            log.close()
+            self._put_back(folder, number + 1, run, resume)
+            raise
+        _remove_file(os.path.join(folder, _QUEUED_MARK))
         self._processes[name] = process, token, log, resume
         if self.signal:  # it came while the process was being made
             process.send_signal(self.signal)
@@ -5710,7 +5779,9 @@ class _Worker:
         folder = os.path.join(self.basedir, name)
         number, claim = _newest_claim(folder)
         run = _load_run(self.basedir, name)
-        has_begun = (run.get("host") or {}).get("pid") == process.pid
+        # The program may have had the run done by a child of its own.
+        owners = process.pid, (claim.get("host") or {}).get("pid")
+        has_begun = (run.get("host") or {}).get("pid") in owners
         if claim.get("token") == token and not has_begun:
             try:
                 if self.signal is not None:
@@ -5777,8 +5848,11 @@ def _program_of(run: Config) -> list[str]:
     """Return Python's arguments that run the program of a recorded run."""
     experiment, meta = run.get("experiment") or {}, run.get("meta") or {}
     if meta.get("module"):
-        return ["-m", meta["module"]]
-    return [os.path.join(experiment.get("base_dir") or "", experiment.get("mainfile") or "?")]
+        return ["-m", str(meta["module"])]
+    if meta.get("script"):
+        return [str(meta["script"])]
+    place = experiment.get("base_dir"), experiment.get("mainfile")
+    return [os.path.join(*(str(part or "") for part in place)) or "?"]
 
 
 def _summary_of(run: Config) -> str:
@@ -6368,9 +6442,10 @@ class Experiment(Ingredient):
     def get_usage(self, program_name: str | None = None, command: str | bool = True) -> str:
         """Return the help text: of the command line, or of one command if given by name."""
         program = program_name or os.path.basename(sys.argv[0] or "exp.py")
-        if isinstance(command, str):
+        if isinstance(command, str) and command != "help":
             function = self._command(command)
-            signature = _signature(function)
+            is_builtin = function in self._builtins.values()
+            signature = "" if is_builtin else _signature(function)
             doc = inspect.getdoc(function) or "(no documentation)"
             return f"{command}{signature}\n\n{doc}"
         parser = _make_parser(program, self._options())
@@ -6435,12 +6510,6 @@ class Experiment(Ingredient):
         if token is None or claim.get("token") != token:  # else a worker has looked at that
             token = None
             _check_startable(stored, claim, resume)
-        changed = self._changed_sources(stored)
-        if changed:
-            self.logger.warning(
-                "changed since the run was recorded first: %s; what runs now is recorded",
-                ", ".join(changed),
-            )
         meta = {k: v for k, v in (stored.get("meta") or {}).items() if k != "worker"}
         kept = {k: v for k, v in meta.get("options", {}).items() if k not in _PASSING_OPTIONS}
         options = {**kept, **options}
@@ -6450,6 +6519,10 @@ class Experiment(Ingredient):
         run._id, run.rejoins = str(stored["_id"]), True
         run.resumed = resume and bool(stored.get("start_time"))
         run.metrics.go_on(stored["metrics"])
+        changed = ", ".join(self._changed_sources(stored))
+        if changed:  # said when the output is captured, for nobody reads a worker's
+            text = "changed since the run was recorded first: %s; what runs now is recorded"
+            run.notes.append(text % changed)
         if token is not None:
             run.meta_info["worker"] = claim["host"]
         if not _claim(stored["dir"], number, **({"token": token} if token else {})):
@@ -6495,11 +6568,15 @@ class Experiment(Ingredient):
             row: Config = {}
             for more, names in choices:
                 updates, named = _combined(updates, more), named + names
-                row.update(dict(_leaves(_settled(more))), **({"with": names[0]} if names else {}))
+                row.update(_leaves(_settled(more)))
+                if names:
+                    row["with"] = " ".join(filter(None, [row.get("with"), *names]))
             options = {**request.options, "queue": True}
-            made = self._create_run(_Request(request.command, updates, named, options))
+            asked = _Request(request.command, updates, named, options)
+            asked.is_commandline = True
+            made = self._create_run(asked)
             command = made.meta_info["command"]
-            key = _point_key(made.experiment_name, command, made.config, "seed" in updates)
+            key = _point_key(made.experiment_name, command, made.config, made.has_given_seed)
             if key not in done:
                 points.append((made, row))
         return self._run_points(points, basedir, chosen)
@@ -6507,12 +6584,19 @@ class Experiment(Ingredient):
     def _run_points(self, points: list[tuple[Run, Config]], basedir: str, chosen: Config) -> int:
         level = self.logger.level
         self.logger.setLevel(logging.WARNING)  # instead of two lines for each point
-        for run, _ in points:
-            if run is not points[0][0]:  # the facts are the same
-                facts = points[0][0].experiment_info, points[0][0].host_info, ""
-                run.collect_facts = lambda facts=facts: facts
-            self._execute(run)
-        self.logger.setLevel(level)
+        try:
+            with _SignalGuard(True) as guard:
+                for run, _ in points:
+                    if run is not points[0][0]:  # the facts are the same
+                        facts = points[0][0].experiment_info, points[0][0].host_info, ""
+                        run.collect_facts = lambda facts=facts: facts
+                    self._execute(run)
+                    guard.raise_pending()
+        except KeyboardInterrupt:
+            self._say_how_to_go_on(sum(run._id is not None for run, _ in points), basedir)
+            _die_of(guard.raised or signal.SIGINT)
+        finally:
+            self.logger.setLevel(level)
         rows = {str(run._id): row for run, row in points}
         names = list(rows) if len(rows) < 9 else [*list(rows)[:3], "…", *list(rows)[-3:]]
         self.logger.info("Queued-up %d runs: %s", len(rows), ", ".join(names) or "all are done")
@@ -6524,20 +6608,23 @@ class Experiment(Ingredient):
         table = []
         for name, row in rows.items():
             ended = _stored_run(basedir, name)
-            row.update(status=ended["status"], result=ended.get("result"))
-            table.append({"id": name, **row})
+            end = {"status": ended["status"], "result": ended.get("result")}
+            row = {f"config.{k}" if k in ("id", *end) else k: v for k, v in row.items()}
+            table.append({"id": name, **row, **end})
         print(_format_rows(table, None))
         waiting = sum(row["status"] == "QUEUED" for row in table)
         if waiting:
-            self.logger.warning(
-                "%d runs are still queued; start them by: python %s work %s",
-                waiting,
-                os.path.relpath(__file__),
-                os.path.relpath(basedir),
-            )
+            self._say_how_to_go_on(waiting, basedir)
         if worker.signal:
             _die_of(worker.signal)
         return int(any(row["status"] not in ("COMPLETED", "RUNNING") for row in table))
+
+    def _say_how_to_go_on(self, waiting: int, basedir: str) -> None:
+        import shlex
+
+        words = "python", os.path.relpath(__file__), "work", os.path.relpath(basedir)
+        command = shlex.join(words)
+        self.logger.warning("%d runs are still queued; start them by: %s", waiting, command)
 
     def _create_run(self, request: _Request) -> Run:
         """Return a run that is ready to start, its configuration resolved."""
@@ -6549,6 +6636,11 @@ class Experiment(Ingredient):
                 raise _UsageError(
                     "--resume and --start-queued start a run with the command and configuration "
                     "that it has; leave out others"
+                )
+            if {"unobserved", "queue", "id"} & set(chosen):
+                raise _UsageError(
+                    "--resume and --start-queued go on with a recorded run; leave out "
+                    "--unobserved, --queue and --id"
                 )
             return self._rejoining_run(chosen)
         logger = self.logger
@@ -6601,7 +6693,8 @@ class Experiment(Ingredient):
             # A scope that turns a text into a list, say, cannot begin with the list.
             logger.debug("the recorded configuration is taken as it is: %s", _one_line(error))
             config, summary = _normalise(updates, ""), _ConfigSummary()
-        if config.get("seed") is None:
+        has_given_seed = config.get("seed") is not None
+        if not has_given_seed:
             config["seed"] = seed
         self._check_additions(summary, config, command, logger, bool(chosen.get("force")))
 
@@ -6618,12 +6711,15 @@ class Experiment(Ingredient):
             [hook for ingredient in hooked for hook in ingredient.post_run_hooks],
             self.captured_out_filter,
         )
+        run.has_given_seed = has_given_seed
         run.unobserved, run.queue_only = added is None, bool(chosen.get("queue"))
         run.force, run.debug = bool(chosen.get("force")), bool(chosen.get("debug"))
         run.pdb = bool(chosen.get("pdb"))
         run.beat_interval = float(chosen.get("beat_interval", SETTINGS.DEFAULT_BEAT_INTERVAL))
         run._id = chosen.get("id")
         run.meta_info = self._meta_info(request, chosen)
+        modified = {*summary.added, *summary.modified, *summary.typechanged}
+        run.meta_info.setdefault("modified", sorted(modified - ({"seed"} - set(updates))))
         for option in self.additional_cli_options:
             if chosen.get(option.dest) is not None:
                 option.function(chosen[option.dest], run)
@@ -6740,10 +6836,20 @@ class Experiment(Ingredient):
             "options": given,
         }
         meta.update({key: chosen[key] for key in ("comment", "priority") if key in chosen})
-        if "queue" in chosen:  # how to start it later as it would have started now
-            spec = self._caller.get("__spec__") if self._caller["__name__"] == "__main__" else None
-            meta.update(cwd=os.getcwd(), **({"module": spec.name} if spec else {}))
-        return {**meta, **request.meta_info}
+        meta["cwd"] = os.getcwd()
+        return {**meta, **self._program(request.is_commandline), **request.meta_info}
+
+    def _program(self, is_commandline: bool) -> dict[str, str]:
+        """Return how to start the program again, where that is not by its mainfile."""
+        caller, spec = self._caller, self._caller.get("__spec__")
+        script = getattr(sys.modules["__main__"], "__file__", None)
+        if is_commandline and script and caller.get("__name__") != "__main__":
+            script = os.path.realpath(script)
+            if _is_below(script, os.path.realpath(self.base_dir)):
+                return {"script": script}  # which imports the experiment, and calls it
+        if spec and (caller.get("__name__") == "__main__" or caller.get("__package__")):
+            return {"module": spec.name}
+        return {}
 
     def _check_run(self, run: Run, chosen: Config) -> None:
         if run.queue_only and not run.observers:
@@ -6753,13 +6859,20 @@ class Experiment(Ingredient):
         if not run.observers and not (run.unobserved or run.debug):
             run.run_logger.warning("No observers have been added to this run")
         if chosen.get("enforce_clean"):
-            repositories, _ = _GitProbe(self.base_dir).result()
-            if not repositories:
-                raise SacredError(f"--enforce_clean: {self.base_dir} is in no git repository")
-            if repositories[0]["dirty"] is not False:
-                raise SacredError(f"--enforce_clean: {self.base_dir} has uncommitted changes")
+            self._enforce_clean()
         if chosen.get("print_config"):
             self._print_config(run)
+
+    def _enforce_clean(self) -> None:
+        """Raise SacredError unless all sources are committed to git."""
+        repositories, _ = _GitProbe(self.base_dir).result()
+        if not repositories:
+            raise SacredError(f"--enforce_clean: git has no commit of {self.base_dir}")
+        self._count_modules()
+        known = ("git", "-C", self.base_dir, "ls-files", "--error-unmatch", "--")
+        is_known = _output_of(_start_program(*known, *self._source_files())) is not None
+        if repositories[0]["dirty"] is not False or not is_known:
+            raise SacredError(f"--enforce_clean: {self.base_dir} has uncommitted changes")
 
     def _execute(self, run: Run) -> None:
         """Run it, with the captured functions bound to it; nested runs give them back."""
@@ -6942,6 +7055,9 @@ class _View:
             "start": str(run.get("start_time") or "")[:19].replace("T", " "),
         }
 
+    #: The columns beside those of the configuration and the metrics.
+    FACTS = ("id", "status", "error", "command", "start", "duration", "result")
+
     @functools.cached_property
     def names(self) -> Config:
         """All that an expression may name."""
@@ -6957,10 +7073,14 @@ class _View:
 
     def row(self, entries: Iterable[str]) -> Config:
         """Return the columns of the table; `entries` are those of the configuration to show."""
-        row: Config = {**self.facts, "duration": _duration(self.run)}
-        row.update((name, self.config.get(name)) for name in entries)
-        row.update(result=self.run.get("result"), **self.metrics)
-        return {**row, "error": self.run["error"]} if "error" in self.run else row
+        facts = {**self.facts, "duration": _duration(self.run), "error": self.run.get("error")}
+        row = {name: facts[name] for name in self.FACTS[:-1] if name != "error" or facts[name]}
+        for name in entries:
+            row[f"config.{name}" if name in self.FACTS else name] = self.config.get(name)
+        row["result"] = self.run.get("result")
+        for name, value in self.metrics.items():
+            row[f"metrics.{name}" if name in row else name] = value
+        return row
 
     def summary(self) -> Config:
         """Return the object that `--json` prints."""
@@ -6973,6 +7093,11 @@ def _metrics_of(run: Config) -> list[tuple[str, Config]]:
     """Return name and measurements of each metric that is not damaged."""
     metrics = run["metrics"].items()
     return [(n, m) for n, m in metrics if isinstance(m, dict) and isinstance(m.get("values"), list)]
+
+
+def _meta(run: Config, key: str) -> Any:
+    """Return what is recorded of how a run was asked for."""
+    return (run.get("meta") or {}).get(key)
 
 
 class _Condition:
@@ -7102,8 +7227,10 @@ def _list(request: argparse.Namespace) -> None:
         for view in views:
             print(_encode(_jsonable(view.summary())))
         return
-    texts = [{name: str(v) for name, v in view.config.items()} for view in views]
-    names = dict.fromkeys(name for entries in texts for name in entries if name != "seed")
+    texts = [{k: repr(v) for k, v in v.config.items()} for v in views if "error" not in v.run]
+    names = dict.fromkeys(name for entries in texts for name in entries)
+    if not any("seed" in (_meta(view.run, "config_updates") or ()) for view in views):
+        names.pop("seed", None)  # drawn for each run
     differing = [n for n in names if len({entries.get(n) for entries in texts}) > 1]
     if views:
         print(_format_rows([v.row(differing) for v in views], _width(), _painter(sys.stdout)))
@@ -7124,6 +7251,7 @@ def _show(request: argparse.Namespace) -> None:
         "took": _duration(run),
         "host": f"{host.get('hostname')}, Python {host.get('python_version')}",
         "git": ", ".join(git),
+        "named": ", ".join(map(str, meta.get("named_configs") or ())),
         "comment": meta.get("comment") and repr(meta["comment"]),
         "attempts": len(run["attempts"]) + 1 if run.get("attempts") else None,
         "result": None if run.get("result") is None else repr(run["result"])[:width],
@@ -7137,20 +7265,31 @@ def _show(request: argparse.Namespace) -> None:
             print(f"  {name:<10}  {value}")
     if run.get("fail_trace"):
         print("failure")
-        for line in "".join(run["fail_trace"]).splitlines()[-8:]:
-            print(f"  {line}"[:width])
-    changed = {path for path, _ in _leaves(meta.get("config_updates") or {})}
-    print("configuration" + paint("  (* given on the command line)", "doc") * bool(changed))
+        for line in _last_frames("".join(map(str, run["fail_trace"])).splitlines()):
+            print(_cut(f"  {line}", width))
+    changed = meta.get("modified")  # runs that Sacred has recorded have the updates only
+    if not isinstance(changed, list):
+        changed = [path for path, _ in _leaves(meta.get("config_updates") or {})]
+    print("configuration" + paint("  (* not the default)", "doc") * bool(changed))
     for path, value in _leaves(run["config"]):
         is_changed = any(_is_within(c, path) for c in changed)
         line = f"{'*' if is_changed else ' '} {path} = {value!r}"
-        print(paint(line[:width], "modified" if is_changed else ""))
+        print(paint(_cut(line, width), "modified" if is_changed else ""))
     _show_metrics(run)
     for title in ("artifacts", "resources"):
         if run.get(title):
             print(title)
         for item in run.get(title) or ():
             print(f"  {item if isinstance(item, str) else ' → '.join(map(str, item))}")
+
+
+def _last_frames(lines: list[str], most: int = 10) -> list[str]:
+    """Return the end of a traceback: its last frames, and the beginning of a long message."""
+    frames = [number for number, line in enumerate(lines) if line.startswith("  File ")]
+    first = (frames[-2:] or [0])[0]
+    if len(lines) - first <= most:
+        return lines[-most:]
+    return [*lines[first : first + most], "…"]
 
 
 def _show_metrics(run: Config) -> None:
@@ -7179,18 +7318,20 @@ def _command_again(run: Config) -> str:
     """Return the command that runs a run again."""
     import shlex
 
-    folder = run["dir"]
-    words = ["python", *_program_of(run)]
-    if run.get("command") not in (None, "main"):
-        words.append(run["command"])
+    folder, meta = run["dir"], run.get("meta") or {}
+    options = meta.get("options") or {}
+    words = ["python", *_program_of(run), *([run["command"]] if run.get("command") else [])]
+    words += ["--force"] if "--force" in options else []
     words += ["with", os.path.join(folder, "config.json"), "-F", os.path.dirname(folder)]
-    return shlex.join(words)
+    command = shlex.join(map(str, words))
+    cwd = str(meta.get("cwd") or os.getcwd())
+    return command if cwd == os.getcwd() else f"cd {shlex.quote(cwd)} && {command}"
 
 
 def _look_up(basedir: str, run_id: str) -> Config:
     """Return what is recorded of a run, damaged or not."""
-    names = _run_names(basedir)
-    if run_id not in names or not os.path.isdir(os.path.join(basedir, run_id)):
+    names = [name for name in _run_names(basedir) if os.path.isdir(os.path.join(basedir, name))]
+    if run_id not in names:
         raise SacredError(f"there is no run {run_id!r} in {basedir}{_did_you_mean(run_id, names)}")
     return _load_run(basedir, run_id)
 
@@ -7227,7 +7368,7 @@ def _diff(request: argparse.Namespace) -> None:
         "result and metrics": ends,
     }
     for title, (old, new) in sections.items():
-        names = [n for n in dict.fromkeys([*old, *new]) if str(old.get(n)) != str(new.get(n))]
+        names = [n for n in dict.fromkeys([*old, *new]) if repr(old.get(n)) != repr(new.get(n))]
         if names:
             print(title)
         for name in names:
@@ -7253,6 +7394,8 @@ def _diff_sources(basedir: str, experiments: Sequence[Config], paint: Any) -> No
                 data = f"({place}: {error.strerror})".encode()
             texts.append(data.decode("utf-8", "replace").splitlines())
         before, after = texts
+        if before == after:
+            print(f"{name}: other line ends")
         for line in difflib.unified_diff(before, after, name, name, lineterm=""):
             print(paint(line, {"-": "removed", "+": "added"}.get(line[:1], "")))
 
@@ -7269,7 +7412,8 @@ def _work(request: argparse.Namespace) -> int:
     return code
 
 
-def _main_parser() -> _Parser:
+def _parse_main(argv: Sequence[str]) -> argparse.Namespace:
+    """Return what the module's own command line asks for; options may stand anywhere."""
     parser = _Parser("minisacred", description="Look at recorded runs, and start queued ones.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
@@ -7295,14 +7439,16 @@ def _main_parser() -> _Parser:
     work.add_argument("--limit", metavar="N", type=_count, help="start at most N runs")
     work.add_argument("--watch", metavar="SECONDS", type=_positive, help="look again for more")
     work.add_argument("--retry-dead", action="store_true", help="resume runs that have died")
-    return parser
+    if argv and argv[0] in commands.choices:
+        return commands.choices[argv[0]].parse_intermixed_args(argv[1:])
+    return parser.parse_args(argv)
 
 
 def _main(argv: Sequence[str] | None = None) -> int:
     """Run the module's own command line; return the exit code."""
     basedir = None
     try:
-        request = _main_parser().parse_args(argv)
+        request = _parse_main(sys.argv[1:] if argv is None else argv)
         basedir = request.basedir
         code = request.function(request)
         sys.stdout.flush()

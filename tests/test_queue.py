@@ -1067,3 +1067,181 @@ def test_a_claimed_run_whose_starter_died_is_dead(place):
     assert statuses(place) == {"1": "QUEUED"}  # it may be starting just now
     minisacred._claim(folder, 3, host=there, heartbeat="2020-01-01T00:00:00.000000")
     assert statuses(place) == {"1": "DEAD"}
+
+
+def test_run_whose_id_begins_with_zeros_is_resumed_in_its_own_directory(place):
+    place.write(TASK)
+    assert place.python("exp.py", "-i", "7", "-F", "runs").code == 0
+    assert place.python("exp.py", "-i", "007", "-F", "runs", "with", "n=-1").code == 1
+    done = place.python("exp.py", "--resume", "007", "-F", "runs")
+    assert 'Started run with ID "007"' in done.err
+    assert statuses(place) == {"7": "COMPLETED", "007": "FAILED"}
+
+
+PACKAGE_RUN = """
+from minisacred import Experiment
+from . import helper
+import os
+ex = Experiment("exp")
+
+@ex.automain
+def main(_run):
+    if os.path.exists("die") and not _run.resumed:
+        os.kill(os.getpid(), 9)
+    return open("data").read()
+"""
+
+
+@POSIX
+def test_retry_dead_starts_a_module_as_it_was_started_first(place):
+    place.write("", "pack/__init__.py", header="", footer="")
+    place.write("", "pack/helper.py", header="", footer="")
+    place.write(PACKAGE_RUN, "pack/exp.py", header="", footer="")
+    (place.path / "die").touch()
+    (place.path / "data").write_text("read")
+    assert place.python("-m", "pack.exp", "-F", "runs").code == -9
+    assert place.python(ROOT / "minisacred.py", "work", "runs", "--retry-dead").code == 0
+    assert place.run("1").run["result"] == "read"
+
+
+def test_experiment_of_a_package_is_queued_by_who_imports_it(place):
+    place.write("", "pack/__init__.py", header="", footer="")
+    place.write("", "pack/helper.py", header="", footer="")
+    place.write(PACKAGE_RUN, "pack/exp.py", header="", footer="")
+    (place.path / "data").write_text("read")
+    source = (
+        "from pack.exp import ex\nex.observers.append(FileStorageObserver('runs'))\nex.queue()\n"
+    )
+    place.write(source, "driver.py", header="from minisacred import *\n", footer="")
+    assert place.python("driver.py").code == 0
+    assert work(place).code == 0 and statuses(place) == {"1": "COMPLETED"}
+
+
+def test_script_that_runs_an_experiment_of_another_file_is_started_again(place):
+    place.write(TASK, footer="")
+    place.write("from exp import ex\nex.run_commandline()\n", "top.py", header="", footer="")
+    done = place.python("top.py", "over", "n=1,2", "-F", "runs")
+    assert done.code == 0 and statuses(place) == {"1": "COMPLETED", "2": "COMPLETED"}
+
+
+def test_program_that_has_a_child_do_the_run_is_no_failure(place):
+    header = """import os, subprocess, sys
+if "CHILD" not in os.environ:
+    sys.exit(subprocess.call([sys.executable, *sys.argv], env={**os.environ, "CHILD": "1"}))
+from minisacred import *
+ex = Experiment("exp")
+"""
+    place.write(TASK, header=header)
+    queue(place)
+    done = work(place)
+    assert (done.code, statuses(place)) == (0, {"1": "COMPLETED"}), done.out
+
+
+@POSIX
+def test_run_whose_process_cannot_be_started_stays_queued(place):
+    place.write(TASK)
+    for _ in range(3):
+        queue(place, "with", "nap=0.3")
+    few = "import resource as r; r.setrlimit(r.RLIMIT_NOFILE, (8, 8)); "
+    start = f"import runpy, sys; sys.argv[1:] = ['work', 'runs', '-j', '3']; runpy.run_path({str(ROOT / 'minisacred.py')!r}, run_name='__main__')"
+    done = place.python("-c", few + start)
+    assert "NOT STARTED" in done.out
+    assert "QUEUED" in statuses(place).values() and "DEAD" not in statuses(place).values()
+    assert work(place).code == 0 and set(statuses(place).values()) == {"COMPLETED"}
+
+
+@pytest.mark.parametrize("option", [("-u",), ("-q",), ("-i", "9")])
+@pytest.mark.parametrize("how", ["--start-queued", "--resume"])
+def test_options_that_contradict_going_on_are_refused(place, how, option):
+    place.write(TASK)
+    queue(place)
+    done = place.python("exp.py", how, "1", *option, "-F", "runs")
+    assert done.code == 2 and "leave out --unobserved, --queue and --id" in done.err
+    assert statuses(place) == {"1": "QUEUED"}
+
+
+def test_worker_goes_on_after_records_of_a_wrong_shape(place):
+    place.write(TASK)
+    queue(place)
+    queue(place)
+    (place.path / "runs" / "1" / "run.json").write_text('{"status": "QUEUED", "experiment": "x"}')
+    done = work(place)
+    assert "run 1 DAMAGED run.json: experiment is no dict" in done.out
+    assert done.code == 1 and statuses(place)["2"] == "COMPLETED"
+
+
+def test_changed_sources_are_told_in_the_output_of_the_run(place):
+    path = place.write(TASK)
+    queue(place)
+    path.write_text(path.read_text() + "# changed\n")
+    assert work(place).code == 0
+    assert "changed since the run was recorded first: exp.py" in place.run("1").cout
+
+
+@POSIX
+def test_sweep_that_is_interrupted_while_it_queues_says_how_to_go_on(place):
+    place.write(TASK)
+    process = place.start("exp.py", "over", "n=range(3000)", "-F", "runs")
+    wait_for(lambda: (place.path / "runs" / "20" / "run.json").exists())
+    process.send_signal(signal.SIGTERM)
+    code, _, err = ended(process)
+    assert code == -signal.SIGTERM and re.search(r"\d+ runs are still queued; start them by: ", err)
+    assert set(statuses(place).values()) == {"QUEUED"}
+
+
+@pytest.mark.parametrize(
+    "words, values",
+    [
+        ("name='it\\'s',b", ["it's", "b"]),
+        ("name=don't,can't", ["don't", "can't"]),
+        ("name=:),:(", [":)", ":("]),
+        ("name=a),b", ["a)", "b"]),
+        ("name=[1,2],(3,4)", ["[1,2]", "(3,4)"]),
+    ],
+)
+def test_values_of_a_sweep_divide_at_commas_outside_of_brackets_and_quotes(words, values):
+    [choices] = minisacred._parse_sweep([words])
+    made = [updates["name"].as_type_of("text", "name") for updates, _ in choices]
+    assert made == values
+
+
+def test_range_that_cannot_be_is_a_usage_error(place):
+    place.write(TASK)
+    done = place.python("exp.py", "over", "n=range(1,5,0)", "-F", "runs")
+    assert done.code == 2 and "range(1,5,0): range() arg 3 must not be zero" in done.err
+
+
+def test_skip_done_minds_the_seed_of_a_named_config(place):
+    place.write(TASK.replace("    seed = 7\n", "") + "\nex.add_named_config('seeded', seed=7)\n")
+    assert place.python("exp.py", "-F", "runs").code == 0
+    again = place.python("exp.py", "over", "n=0", "--skip-done", "-F", "runs")
+    assert "Queued-up 0 runs" in again.err
+    done = place.python("exp.py", "over", "seeded", "--skip-done", "-F", "runs")
+    assert "Queued-up 1 runs" in done.err
+
+
+def test_run_with_a_damaged_line_of_metrics_is_resumed(place):
+    place.write(TRAINING)
+    assert place.python("exp.py", "with", "end_at=3", "-b", "0.05", "-F", "runs").code == -9
+    path = place.path / "runs" / "1" / "metrics.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([lines[0], '{"name": "los\n', *lines[2:]]))
+    done = place.python("exp.py", "--resume", "1", "-F", "runs")
+    assert done.code == 0 and statuses(place) == {"1": "COMPLETED"}
+
+
+def test_recorded_configuration_is_taken_as_it_is_where_the_scope_cannot_begin_with_it(place):
+    place.write(
+        """
+        @ex.config
+        def config():
+            tags = "a,b"
+            tags = tags.split(",")
+
+        @ex.main
+        def main(tags):
+            return tags
+        """
+    )
+    queue(place)
+    assert work(place).code == 0 and place.run("1").run["result"] == ["a", "b"]

@@ -254,7 +254,7 @@ def test_show_tells_what_a_person_asks(runs):
     assert re.search(r"loss +1 +1 +3 +█▄▁ +2\n", out)
     assert re.search(r"strange +NaN +0\n", out)
     assert "model.bin" in out and str(runs / "11") in out
-    again = f"python /project/exp.py with {runs}/11/config.json -F {runs}"
+    again = f"python /project/exp.py main with {runs}/11/config.json -F {runs}"
     assert again in out
 
 
@@ -302,3 +302,132 @@ def test_runs_as_a_module_too(runs):
         env=environment(),
     )
     assert ids(done) == ["1", "2", "3", "10"]
+
+
+def test_entries_with_names_of_columns_hide_nothing(tmp_path):
+    for n in (1, 2):
+        config = {"status": f"mine {n}", "lr": n}
+        write_run(tmp_path, n, config=config, metrics={"lr": [0.5], "id": [n]}, result=n)
+    header, *rows = call("ls", tmp_path).stdout.splitlines()
+    for name in ("status", "config.status", "lr", "metrics.lr", "metrics.id"):
+        assert f" {name}" in header
+    assert all("COMPLETED" in row and "mine" in row for row in rows)
+
+
+def test_ls_shows_seeds_that_were_given(tmp_path):
+    for n in (1, 2):
+        write_run(tmp_path, n, config={"seed": n}, meta={"config_updates": {"seed": n}})
+    assert " seed" in call("ls", tmp_path).stdout
+    for n in (3, 4):
+        write_run(tmp_path / "drawn", n, config={"seed": n})
+    assert " seed" not in call("ls", tmp_path / "drawn").stdout
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+def test_wide_characters_take_two_columns_of_a_terminal(tmp_path, columns):
+    for n in (1, 2):
+        write_run(
+            tmp_path,
+            n,
+            config={"name": "\u6f22\u5b57" * 14 + str(n), "b": n},
+            metrics={"\u640d\u5931": [n]},
+        )
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", on_terminal(columns, "ls", tmp_path)).splitlines()
+    widths = [sum(2 if ord(c) > 0x2E80 else 1 for c in line) for line in lines]
+    assert max(widths) <= columns
+    starts = {
+        sum(2 if ord(c) > 0x2E80 else 1 for c in line[: line.index(" main ")]) for line in lines[1:]
+    }
+    assert len(starts) == 1
+
+
+def test_names_of_metrics_cannot_break_the_table(tmp_path):
+    write_run(tmp_path, 1, metrics={"new\nline\x1b[31m": [1]})
+    out = call("ls", tmp_path).stdout
+    assert len(out.splitlines()) == 2 and "\x1b" not in out
+
+
+def test_damaged_run_says_so_on_a_narrow_terminal_and_makes_no_columns(tmp_path):
+    for n in (1, 2):
+        write_run(tmp_path, n, config={f"entry_{i}": "a rather long value" for i in range(9)})
+    (tmp_path / "2" / "config.json").write_text("")
+    out = on_terminal(80, "ls", tmp_path)
+    assert "config.json: Expecting value" in out and "entry_1" not in out
+
+
+def test_options_stand_anywhere(tmp_path):
+    for n in (1, 2):
+        write_run(tmp_path, n)
+    assert json.loads(call("ls", tmp_path, "--json", 2).stdout)["_id"] == 2
+    assert json.loads(call("ls", "--json", tmp_path, 1).stdout)["_id"] == 1
+
+
+def test_values_of_other_types_differ(tmp_path):
+    write_run(tmp_path, 1, config={"x": 1})
+    write_run(tmp_path, 2, config={"x": "1"})
+    assert "- x = 1\n+ x = '1'\n" in call("diff", tmp_path, 1, 2).stdout
+    assert " x" in call("ls", tmp_path).stdout.splitlines()[0]
+
+
+def test_sources_with_other_line_ends_differ(tmp_path):
+    (tmp_path / "_sources").mkdir()
+    for n, end in ((1, "\n"), (2, "\r\n")):
+        (tmp_path / "_sources" / f"exp_{n}.py").write_bytes(f"a = 1{end}".encode())
+        experiment = {"name": "exp", "sources": [["exp.py", f"_sources/exp_{n}.py"]]}
+        write_run(tmp_path, n, experiment=experiment)
+    assert "exp.py: other line ends\n" in call("diff", tmp_path, 1, 2).stdout
+
+
+def test_show_has_the_last_frames_of_a_failure_with_a_long_message(tmp_path):
+    trace = 'Traceback (most recent call last):\n  File "exp.py", line 3, in main\n    raise\n'
+    message = "ValueError: line 0\n" + "".join(f"line {i}\n" for i in range(1, 30))
+    write_run(tmp_path, 1, status="FAILED", fail_trace=(trace + message).splitlines(keepends=True))
+    out = call("show", tmp_path, 1).stdout
+    assert 'File "exp.py", line 3' in out and "ValueError: line 0" in out and "line 29" not in out
+
+
+def test_show_marks_what_a_named_config_has_changed(tmp_path):
+    meta = {"named_configs": ["big"], "config_updates": {}, "modified": ["lr"]}
+    write_run(tmp_path, 1, config={"lr": 10, "n": 1}, meta=meta)
+    out = call("show", tmp_path, 1).stdout
+    assert "* lr = 10\n" in out and "  n = 1\n" in out and "big" in out
+
+
+@pytest.mark.parametrize(
+    "field", [{"experiment": "x"}, {"meta": "x"}, {"fail_trace": 5}, {"host": [1]}], ids=str
+)
+def test_records_of_a_wrong_shape_are_shown_as_damaged(tmp_path, field):
+    write_run(tmp_path, 1, **field)
+    write_run(tmp_path, 2)
+    (tmp_path / "2" / "metrics.json").write_text('{"loss": {"values": 5}}')
+    for command in (
+        ["ls", tmp_path],
+        ["show", tmp_path, 1],
+        ["show", tmp_path, 2],
+        ["diff", tmp_path, 1, 2],
+    ):
+        done = call(*command)
+        assert done.returncode == 0 and not done.stderr, done.stderr
+    assert f"run.json: {next(iter(field))} is no" in call("show", tmp_path, 1).stdout
+
+
+def test_command_that_runs_a_run_again_does(place):
+    place.write("", "pack/__init__.py", header="", footer="")
+    source = """
+    import os, sys
+    from minisacred import Experiment
+    ex = Experiment("exp")
+    @ex.command
+    def main():
+        return "the other one"
+    @ex.automain
+    def train(a=1):
+        return open("data").read() + str(a)
+    """
+    place.write(source, "pack/exp.py", header="", footer="")
+    (place.path / "data").write_text("read")
+    assert place.python("-m", "pack.exp", "-F", "runs", "with", "a=2").code == 0
+    again = re.search("again +(.*)", call("show", place.path / "runs", 1, cwd="/").stdout)[1]
+    command = again.replace("python ", f"{sys.executable} ", 1)
+    subprocess.run(command, shell=True, check=True, cwd="/", env=environment(), timeout=60)
+    assert place.run("2").run["result"] == place.run("1").run["result"] == "read2"
