@@ -225,7 +225,8 @@ def _did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean …?` for the known name closest to `name`, or nothing."""
     import difflib  # 3 ms, needed only for an error
 
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    longer = [k for k in sorted(known) if k.startswith(name) and len(name) > 2]
+    close = longer or difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
@@ -234,6 +235,14 @@ def _did_you_mean(name: str, known: Iterable[str]) -> str:
 #
 # Sacred's keys, by attribute or by key. A wrong key is an error, not a silent no-op.
 # ======================================================================================
+
+
+#: What settings may be of which not all values are.
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "CAPTURE_MODE": (None, "no", "sys", "fd"),
+    "DISCOVER_SOURCES": ("imported", "dir", "none"),
+    "DISCOVER_DEPENDENCIES": ("imported", "pkg", "none"),
+}
 
 
 class _Settings(dict):  # type: ignore[type-arg]
@@ -247,6 +256,9 @@ class _Settings(dict):  # type: ignore[type-arg]
     def __setitem__(self, key: str, value: Any) -> None:
         if isinstance(self[key], _Settings) and not isinstance(value, _Settings):
             raise SettingError(f"{key!r} is a group of settings; set one of {', '.join(self[key])}")
+        known = _CHOICES.get(key)
+        if known and value not in known:
+            raise SettingError(f"{key} cannot be {value!r} (known: {', '.join(map(repr, known))})")
         super().__setitem__(key, value)
 
     __setattr__ = __setitem__
@@ -332,6 +344,8 @@ def _nested(updates: Mapping[Any, Any], path: str = "") -> Config:
     tree: Config = {}
     for key, value in updates.items():
         is_path = isinstance(key, str) and not _FLOAT.fullmatch(key)
+        if is_path and not all(key.split(".")):
+            raise InvalidConfigError(f"{_join(path, key)!r} is no dotted path")
         if isinstance(value, dict) and value:
             value = _nested(value, _join(path, key))
             old: Any = _get_path(tree, key, {}) if is_path else {}
@@ -1028,11 +1042,26 @@ def _source_lines(function: types.FunctionType) -> list[str]:
         is_dedented = end == len(lines) or len(lines[end]) - len(rest) <= margin
         if is_dedented and rest and not rest.startswith("#"):
             try:
-                _parse_lines(lines[:end])
-                return lines[:end]
+                tree = _parse_lines(lines[:end])
             except SyntaxError:
                 continue
+            if code.co_filename.startswith("<") and not _is_code_of(code, tree):
+                break  # the file of some other text, such as all that exec() gets, has that name
+            return lines[:end]
     raise LookupError
+
+
+def _is_code_of(code: types.CodeType, tree: ast.Module) -> bool:
+    """Tell whether the syntax tree of a function makes just that code."""
+
+    def parts(code: types.CodeType) -> Any:
+        plain = [c for c in code.co_consts if not isinstance(c, types.CodeType)]
+        return code.co_code, code.co_names, code.co_varnames, plain
+
+    made = compile(tree, code.co_filename, "exec").co_consts
+    functions = [c for c in made if isinstance(c, types.CodeType) and c.co_name == code.co_name]
+    # That of a function which uses names of an outer one cannot be made without that one.
+    return bool(code.co_freevars) or any(parts(c) == parts(code) for c in functions)
 
 
 def _parse_lines(lines: Sequence[str]) -> ast.Module:
@@ -1419,6 +1448,12 @@ def _resolve_layer(
     tree = _get_path(fixed, layer.path, {})
     if not isinstance(tree, dict):
         raise InvalidConfigError(f"{layer.path!r} is an ingredient: update its entries instead")
+    for child in layer.children:
+        if layer.path and child in tree and not _is_within(child, layer.path):
+            raise InvalidConfigError(
+                f"{_join(layer.path, child)}: {child!r} is an ingredient, whose entries are at "
+                f"{child!r}, whoever uses it"
+            )
     fix = _Fixing(tree, _split(layer.path), record)
     children = _children_entries(config, layer.path, layer.children)
     entries: Config = {}
@@ -1426,6 +1461,12 @@ def _resolve_layer(
         made = source.evaluate(fix, entries, {**children, "_log": logger})
         entries = _merged(entries, made)
     _check_indices(entries)
+    for name in children:
+        if not isinstance(entries.get(name, {}), dict):
+            raise InvalidConfigError(
+                f"{_join(layer.path, name)}: an entry has the name of an ingredient, whose entries "
+                "are there; choose another name"
+            )
     # What no source assigned is an addition; the entries of ingredients are not ours to add.
     added = {k: _settled(v) for k, v in tree.items() if k not in entries and k not in children}
     return {**entries, **added}
@@ -1628,6 +1669,8 @@ def _capture(function: Any, prefix: str | None = None) -> Any:
             problem = _signature_problem(function, args, {**fill, **kwargs}, error)
         raise problem
 
+    if isinstance(function, functools.partial):
+        functools.update_wrapper(captured, function.func)
     captured.bind = bind  # type: ignore[attr-defined]
     captured.prefix = prefix  # type: ignore[attr-defined]
     captured.uses = frozenset(names)  # type: ignore[attr-defined]
@@ -2588,8 +2631,8 @@ class _Modules:
                 self._seen.add(name)
                 # not getattr: a lazy module would be loaded by it
                 file = getattr(module, "__dict__", {}).get("__file__")
-                if not isinstance(file, str) or name == "__main__":
-                    continue
+                if not isinstance(file, str) or name in ("__main__", "_distutils_hack"):
+                    continue  # the latter is what setuptools adds to each start of Python
                 # Most are of the standard library: told by their beginnings, in no time.
                 if not file.startswith(self._library) or "-packages" in file:
                     self._sort(name, os.path.abspath(file))
@@ -2921,11 +2964,22 @@ class RunObserver:
     rejoins = False
     #: Set by the run when only the last heartbeat and, at once, the event of the end follow.
     is_ending = False
+    #: Whether a run that has not ended is recorded by it.
+    is_busy = False
     #: Seconds for which events that fail at the end are tried again, as a server may come back.
     patience = 0.0
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "heartbeat_event" in vars(cls) and "wants_output" not in vars(cls):
+            cls.wants_output = True  # of a file observer's heir, say, which does something with it
+
     def for_run(self) -> Any:
-        """Return the observer that records one run: itself, or a copy with a state of its own."""
+        """Return the observer that records one run: itself.
+
+        One with a state of its own for each run returns a copy while it is busy with another
+        run, into which this one is nested.
+        """
         return self
 
     def queued_event(
@@ -2994,6 +3048,21 @@ class RunObserver:
             metrics_by_name: the measurements that `log_metrics` has not taken.
             fields: the final status, stop_time, heartbeat, info, result and fail_trace.
         """
+
+
+def _is_observer(observer: Any) -> bool:
+    """Tell whether an observer has our attributes, which a mock makes up."""
+    return issubclass(type(observer), RunObserver)
+
+
+def _by_priority(observers: Iterable[Any]) -> list[Any]:
+    """Return observers in the order in which they are called."""
+
+    def order(observer: Any) -> Any:
+        priority = getattr(observer, "priority", 0)
+        return -priority if _is_number(priority) else 0
+
+    return sorted(observers, key=order)
 
 
 #: In the directory of a queued run; holds its priority, if it has one.
@@ -3164,7 +3233,6 @@ class FileStorageObserver(RunObserver):
         self.priority = priority
         self.copy_artifacts, self.copy_sources = copy_artifacts, copy_sources
         self.run_entry: Config = {}
-        self._origin: FileStorageObserver | None = None
 
     @classmethod
     def create(cls, *args: Any, **kwargs: Any) -> FileStorageObserver:
@@ -3181,10 +3249,9 @@ class FileStorageObserver(RunObserver):
         return hash(self.basedir)
 
     def for_run(self) -> FileStorageObserver:
-        """Return a copy for one run, so that nested runs may share an observer."""
-        other = object.__new__(type(self))
-        other.__dict__.update(self.__dict__)
-        other._origin = self._origin or self
+        """Return itself, or a copy while another run uses it: nested runs may share it."""
+        other = copy.copy(self) if self.is_busy else self
+        other.dir, other.run_entry, other.is_ending = None, {}, False
         return other
 
     # -- events (described in RunObserver) ------------------------------------------------
@@ -3388,8 +3455,6 @@ class FileStorageObserver(RunObserver):
                 f"cannot record the run in {error.filename or self.basedir}: {error.strerror}"
             ) from error
         self.output_path = self._path("cout.txt")
-        if self._origin is not None:
-            self._origin.dir, self._origin.run_entry = self.dir, self.run_entry
         return run_id
 
     def _rejoined(self, run_id: str) -> Config:
@@ -3670,15 +3735,15 @@ class MongoObserver(RunObserver):
         return f"{type(self).__name__}({self.runs.full_name!r})"
 
     def for_run(self) -> MongoObserver:
-        """Return a copy for one run, so that nested runs may share an observer."""
-        other = object.__new__(type(self))
-        other.__dict__.update(self.__dict__)
+        """Return itself, or a copy while another run uses it: nested runs may share it."""
+        other = copy.copy(self) if self.is_busy else self
         other._reset()
         return other
 
     def _reset(self) -> None:
         """Forget the run."""
         self.run_entry: Config = {}
+        self.is_ending = False
         self._sent: Config = {}  # the fields as the server has them
         self._sources: dict[str, Any] = {}  # name → id of its file
         self._output_size = -1  # of what `run_entry` has
@@ -4189,6 +4254,11 @@ class _Link:
             names = ", ".join(sorted(lacking))
             _log.error("the record of %s is incomplete: it lacks %s", self._name(), names)
 
+    def let_go(self) -> None:
+        """Leave the observer to other runs."""
+        if _is_observer(self.observer):
+            self.observer.is_busy = False
+
     def beat(self) -> None:
         """Deliver missed events, new metrics and the state of the run."""
         with self._lock:
@@ -4217,10 +4287,11 @@ class _Link:
         )
 
     def _finish(self) -> None:
-        if isinstance(self.observer, RunObserver):
+        if _is_observer(self.observer):
             self.observer.is_ending = True
         self.beat()
-        deadline = time.monotonic() + getattr(self.observer, "patience", 0.0)
+        patience = self.observer.patience if _is_observer(self.observer) else 0.0
+        deadline = time.monotonic() + patience
         with self._lock:
             self._missed.append(self._end)
             while not self._guarded(self._deliver_metrics, self._deliver_missed):
@@ -4228,6 +4299,7 @@ class _Link:
                     break
                 time.sleep(0.1)
             self._guarded(lambda: self.call("join"))
+        self.let_go()
 
     def _guarded(self, *actions: Callable[[], Any]) -> bool:
         """Do each of the actions, whether or not others fail; tell whether all succeeded."""
@@ -4268,7 +4340,7 @@ class _Link:
         run = self._run
         metrics, position = run.metrics.since(self.position)
         if metrics:
-            self.call("log_metrics", metrics_by_name=metrics, info=self._info())
+            self.call("log_metrics", metrics_by_name=metrics, info=run.info)
             self.position = position
             run.metrics.drop(min(link.position for link in run.links))
 
@@ -4288,7 +4360,7 @@ class _Link:
         return _snapshot(info) if self._wants_output() else info
 
     def _wants_output(self) -> bool:
-        return bool(getattr(self.observer, "wants_output", True))
+        return not _is_observer(self.observer) or self.observer.wants_output
 
 
 # ======================================================================================
@@ -4486,7 +4558,7 @@ def _check_measurement(name: Any, value: Any) -> Any:
             value = value.item()
         except (ValueError, RuntimeError):
             pass  # more than one element
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    if isinstance(value, (int, float)):
         return float(value) if isinstance(value, float) else int(value)
     raise TypeError(
         f"metric {name!r}: a measurement must be a single int or float, not {type(value).__name__}"
@@ -4547,10 +4619,7 @@ class Run:
         self.pre_run_hooks, self.post_run_hooks = pre_run_hooks, post_run_hooks
         self.root_logger, self.run_logger = root_logger, run_logger
         self.captured_out_filter = captured_out_filter
-        self.observers = sorted(
-            (getattr(o, "for_run", lambda o=o: o)() for o in observers),
-            key=lambda o: -getattr(o, "priority", 0),
-        )
+        self.observers = _by_priority(observers)
         self.experiment_name = experiment_name
         self.experiment_info: Config = {}  #: sources, packages and repository, once started
         self.host_info: Config = {}  #: facts about the machine, once started
@@ -4588,7 +4657,7 @@ class Run:
     @property
     def dir(self) -> str | None:
         """The run directory; None without a file observer."""
-        return next((d for d in (getattr(o, "dir", None) for o in self.observers) if d), None)
+        return next((o.dir for o in self.observers if _is_observer(o) and o.dir), None)
 
     @property
     def captured_out(self) -> str:
@@ -4731,9 +4800,8 @@ class Run:
             self._withdraw(error)
             raise
         self.has_begun = True
-        for observer in self.observers:
-            if isinstance(observer, RunObserver):
-                observer.output_file = self._output_path
+        for observer in filter(_is_observer, self.observers):
+            observer.output_file = self._output_path
         if diff:
             self._send("experiment_event", ex_info=self.experiment_info, diff=diff)
         self.run_logger.info("Running command '%s'", self.meta_info.get("command", ""))
@@ -4760,11 +4828,13 @@ class Run:
         diff = ""
         if self.collect_facts is not None and self.observers:
             self.experiment_info, self.host_info, diff = self.collect_facts()
+        for number, observer in enumerate(self.observers):
+            if _is_observer(observer):
+                self.observers[number] = own = observer.for_run()
+                own.rejoins, own.is_busy = self.rejoins, True
         self.links = [_Link(self, observer) for observer in self.observers]
         meta = {**self.meta_info, "beat_interval": self.beat_interval}
         for link in self.links:
-            if isinstance(link.observer, RunObserver):
-                link.observer.rejoins = self.rejoins
             run_id = link.call(
                 event,
                 ex_info=self.experiment_info,
@@ -4788,13 +4858,15 @@ class Run:
         for link in self.links:
             if link.is_told:
                 link.begin_end(event, **arguments)
+            else:
+                link.let_go()
 
     def _find_output_path(self) -> str | None:
         """Return the file for the output: an observer's, else a temporary one."""
         if self.capture.mode == "no":
             return None
-        for observer in self.observers:
-            if getattr(observer, "output_path", None) is not None:
+        for observer in filter(_is_observer, self.observers):
+            if observer.output_path is not None:
                 return str(observer.output_path)
         import tempfile
 
@@ -4832,11 +4904,9 @@ class Run:
             self._update_facts(self.update_facts)
         self.status = status
         event, arguments = self._end_event()
-        for link in self.links:
+        for link in self.links:  # one after the other: who comes later finds a complete record
             link.begin_end(event, **arguments)
-        deadline = time.monotonic() + SETTINGS.OBSERVER_TIMEOUT
-        for link in self.links:
-            link.wait_end(deadline)
+            link.wait_end(time.monotonic() + SETTINGS.OBSERVER_TIMEOUT)
         if self.capture.lost:
             self.run_logger.error(
                 "%d bytes of the output could not be stored in %s",
@@ -4897,6 +4967,8 @@ class Run:
         except BaseException as error:
             self._withdraw(error)
             raise
+        for link in self.links:
+            link.let_go()
         self.run_logger.info('Queued-up run with ID "%s"', self._id)
 
     def _send(self, event: str, **arguments: Any) -> None:
@@ -5332,6 +5404,18 @@ def _die_of(number: int) -> None:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
     sys.exit(128 + number)
+
+
+def _die_uncaught(error: BaseException, number: int) -> None:
+    """Have the process end as a signal would have ended it, if nobody catches the exception."""
+    hook = sys.excepthook
+
+    def die(kind: Any, uncaught: BaseException, trace: Any) -> None:
+        if uncaught is error:
+            _die_of(number)
+        hook(kind, uncaught, trace)
+
+    sys.excepthook = die
 
 
 # ======================================================================================
@@ -5955,6 +6039,7 @@ class Ingredient:
         self.configurations: list[_Source] = []
         self.named_configs: dict[str, _Source] = {}
         self.commands: dict[str, Any] = {}
+        self._builtins: dict[str, Any] = {}
         self.config_hooks: list[Callable[..., Any]] = []
         self.pre_run_hooks: list[Any] = []
         self.post_run_hooks: list[Any] = []
@@ -5979,8 +6064,14 @@ class Ingredient:
         Args:
             prefix: the dotted path of the dictionary to fill from, instead of all entries.
         """
+        if isinstance(function, type):
+            function.__init__ = self.capture(function.__init__, prefix=prefix)  # type: ignore[misc]
+            return function
         captured = _capture(function, prefix)
         plain = getattr(captured, "__func__", captured)
+        # Lambdas and functions inside others share their names: each draws numbers of its own.
+        alike = [c for c in self._captured if c.__qualname__ == plain.__qualname__]
+        plain.number = len(alike) or "" if "<" in plain.__qualname__ else ""
         self._captured.add(plain)
         if self._binder is not None:  # a function that is captured while a run goes on
             self._binder(self, plain)
@@ -6115,6 +6206,7 @@ class Ingredient:
 
     def gather_commands(self) -> Iterator[tuple[str, Any]]:
         """Yield (dotted name, function) of all commands, those of ingredients included."""
+        yield from self._builtins.items()
         for ingredient in self.traverse_ingredients():
             for name, command in ingredient.commands.items():
                 yield _join(self._prefix_of(ingredient), name), command
@@ -6397,8 +6489,9 @@ class Experiment(Ingredient):
                     self._execute(run)
                     return run
             sys.exit(code)
-        except KeyboardInterrupt:
-            _die_of((run and run.interrupted_by) or signal.SIGINT)
+        except KeyboardInterrupt as error:
+            _die_uncaught(error, (run and run.interrupted_by) or signal.SIGINT)
+            raise
         except SystemExit:
             raise
         except BaseException as error:
@@ -6479,7 +6572,7 @@ class Experiment(Ingredient):
         return _OPTIONS + self.additional_cli_options
 
     def _all_commands(self) -> dict[str, Any]:
-        return {**self._builtins, **dict(self.gather_commands())}
+        return dict(self.gather_commands())
 
     def _command(self, name: str | None) -> Any:
         """Return the command of that name, or the default one."""
@@ -6493,8 +6586,7 @@ class Experiment(Ingredient):
             name = self.default_command
         if name not in commands:
             raise _UsageError(
-                f"no command {name!r}{_did_you_mean(name, commands)} "
-                f"(known: {', '.join(commands)}); see --help"
+                f"no command {name!r}{_did_you_mean(name, commands)} (known: {', '.join(commands)})"
             )
         return commands[name]
 
@@ -6643,9 +6735,11 @@ class Experiment(Ingredient):
                     "--unobserved, --queue and --id"
                 )
             return self._rejoining_run(chosen)
-        logger = self.logger
         if "loglevel" in chosen:
-            logger.setLevel(_log_level(chosen["loglevel"]))
+            # All that is shown, where it is we who show it; that is undone after the run.
+            ours = any(isinstance(handler, _ConsoleHandler) for handler in logging.root.handlers)
+            level = _log_level(chosen["loglevel"])
+            (logging.root if ours and self._logger is None else self.logger).setLevel(level)
 
         command = self._command(request.command)
         request.command = request.command or self.default_command or ""
@@ -6654,7 +6748,8 @@ class Experiment(Ingredient):
         # First of all, so that the copier gets ready while the configuration does.
         mode = chosen.get("capture", SETTINGS.CAPTURE_MODE)
         is_captured = added is not None and not chosen.get("queue")
-        capture = _make_capture(mode if is_captured and (self.observers or added) else "no")
+        is_needed = is_captured and (self.observers or added or "capture" in chosen)
+        capture = _make_capture(mode if is_needed else "no")
         try:
             run = self._prepared_run(request, command, chosen, added)
             if is_captured and run.observers and capture.mode == "no":
@@ -6674,7 +6769,9 @@ class Experiment(Ingredient):
         Args:
             added: observers beside those of the experiment; None to record nothing.
         """
-        logger, command_name = self.logger, request.command or ""
+        logger, command_name = self._logger, request.command or ""
+        if logger is None:
+            logger = logging.getLogger(chosen.get("name") or self.path)
         updates = _checked_updates(request.updates)
         named = [self._named_config(name) for name in request.named_configs]
         seed = _settled(updates.get("seed"))
@@ -6725,7 +6822,7 @@ class Experiment(Ingredient):
                 option.function(chosen[option.dest], run)
         if run.unobserved:
             run.observers = []
-        run.observers.sort(key=lambda o: -getattr(o, "priority", 0))  # the options may add some
+        run.observers = _by_priority(run.observers)  # the options may have added some
         self._check_run(run, chosen)
         return run
 
@@ -6736,7 +6833,7 @@ class Experiment(Ingredient):
         for name, value in options.items():
             dest = name.lstrip("-").replace("-", "_")
             if dest not in known:
-                raise _UsageError(f"no option {name!r}{_did_you_mean(dest, known)}; see --help")
+                raise _UsageError(f"no option {name!r}{_did_you_mean(dest, known)}")
             if value is None or value is False:
                 continue
             try:
@@ -6941,7 +7038,10 @@ class Experiment(Ingredient):
                 f"{captured.__qualname__}() has the prefix {captured.prefix!r}, "
                 f"but {path!r} is no dictionary: {entries!r}"
             )
-        name = _join(self._prefix_of(part), captured.__qualname__)
+        # A function is known by its name and module; the main file has none, however it is run.
+        is_main = captured.__module__ in ("__main__", self._caller.get("__name__"))
+        module = "" if is_main else captured.__module__
+        name = _join(self._prefix_of(part), module, captured.__qualname__, captured.number)
         log = run.root_logger.getChild(_join(self._prefix_of(part), captured.__name__))
         return _Context(entries, run.config["seed"], name, _config=entries, _log=log, _run=run)
 

@@ -1,11 +1,21 @@
 """What published experiments do with Sacred works here, their import lines changed."""
 
 import logging
+import os
 
 import pytest
 from helpers import strict
 
-from minisacred import SETTINGS, ConfigError, Experiment, Ingredient, RunObserver, SettingError
+from minisacred import (
+    SETTINGS,
+    ConfigError,
+    Experiment,
+    FileStorageObserver,
+    Ingredient,
+    RunObserver,
+    SettingError,
+    load_runs,
+)
 
 
 def test_main_and_configs_take_functions_that_were_imported(place):
@@ -285,3 +295,303 @@ def test_the_text_none_for_a_text_entry_is_remarked(place):
     )  # fmt: skip
     assert done.out == "'None'\n"
     assert "name is a text, so None is the text, too" in done.err
+
+
+def test_observer_of_lower_priority_finds_the_record_of_a_higher_one_complete(place):
+    done = place(
+        """
+        import json
+
+        class Upload(RunObserver):
+            def started_event(self, _id, **_):
+                self.id = _id
+
+            def completed_event(self, stop_time, result):
+                read = lambda name: json.load(open(f"runs/{self.id}/{name}.json"))
+                print(read("run")["status"], read("info"), len(read("metrics")["m"]["values"]))
+
+        ex.observers.append(Upload())
+
+        @ex.main
+        def main(_run):
+            _run.info["z"] = 1
+            for i in range(3000):
+                _run.log_scalar("m", i)
+        """,
+        "-F", "runs",
+    )  # fmt: skip
+    assert "COMPLETED {'z': 1} 3000" in done.out, done.err
+
+
+def test_heirs_of_the_file_observer_get_the_output_and_keep_their_state(tmp_path):
+    class My(FileStorageObserver):
+        count, last = 0, None
+
+        def started_event(self, ex_info, command, host_info, start_time, config, meta_info, _id):
+            self.count += 1
+            return super().started_event(
+                ex_info, command, host_info, start_time, config, meta_info, _id
+            )
+
+        def heartbeat_event(self, info, captured_out, beat_time, result):
+            self.output = captured_out
+            super().heartbeat_event(info, captured_out, beat_time, result)
+
+        def completed_event(self, stop_time, result):
+            self.last = result
+            super().completed_event(stop_time, result)
+
+    ex = Experiment("exp")
+    observer = My(tmp_path)
+    ex.observers.append(observer)
+
+    @ex.main
+    def main(_run, depth=0):
+        if depth < 1:
+            inner = ex.run(config_updates={"depth": depth + 1})
+            assert inner.dir != _run.dir == observer.dir
+        print("hello")
+        return depth
+
+    for expected in (1, 2):
+        run = ex.run()
+        assert (observer.count, observer.last, observer.dir) == (expected, 0, run.dir)
+    assert "hello\n" in observer.output
+    assert [run["result"] for run in load_runs(tmp_path)] == [0, 1, 0, 1]
+
+
+def test_functions_that_share_their_names_draw_numbers_of_their_own(place):
+    for name in ("m1", "m2"):
+        source = "from exp import ex\n@ex.capture\ndef sample(_rnd):\n    return _rnd.random()\n"
+        place.write(source, f"{name}.py", header="", footer="")
+    place.write("", footer="")
+    source = """from exp import ex
+import m1, m2
+noise = [ex.capture(lambda _rnd: _rnd.random()) for _ in range(3)]
+
+@ex.main
+def main(seed):
+    drawn = m1.sample(), m2.sample(), *(n() for n in noise)
+    assert len(set(drawn)) == 5, drawn
+    print(drawn)
+
+ex.run_commandline()
+"""
+    place.write(source, "run.py", header="", footer="")
+    first, second = (place.python("run.py", "with", "seed=5") for _ in range(2))
+    assert first.code == 0 and first.out == second.out, first.err
+
+
+def test_captured_class_stays_a_class():
+    ex = Experiment("exp")
+    ex.add_config(a=1)
+
+    @ex.capture
+    class K:
+        def __init__(self, a):
+            self.a = a
+
+        @classmethod
+        def make(cls):
+            return cls(9)
+
+    class Heir(K):
+        pass
+
+    @ex.main
+    def main():
+        return [K().a, K.make().a, Heir().a, isinstance(K(), K)]
+
+    assert ex.run().result == [1, 9, 1, True]
+
+
+@pytest.mark.parametrize("value", ["'resnet'", "None"])
+def test_entry_with_the_name_of_an_ingredient_is_refused(place, value):
+    done = place(
+        f"""
+        model = Ingredient("model")
+        model.add_config(n=1)
+        ex.ingredients.append(model)
+
+        @ex.config
+        def config():
+            model = {value}
+
+        ex.main(lambda: None)
+        """
+    )
+    assert done.code == 1 and "model: an entry has the name of an ingredient" in done.err
+
+
+def test_entries_of_an_ingredient_are_updated_at_its_own_path_only(place):
+    source = """
+    dataset = Ingredient("dataset")
+    dataset.add_config(filename="x.npy")
+    model = Ingredient("model", ingredients=[dataset])
+
+    @model.config
+    def config(dataset):
+        n = len(dataset["filename"])
+
+    ex.ingredients.append(model)
+
+    @ex.main
+    def main(model, dataset):
+        print(model, dataset)
+    """
+    for update in ("model.dataset.filename=x", "model.dataset=5"):
+        done = place(source, "with", update)
+        assert done.code == 1 and "model.dataset: 'dataset' is an ingredient" in done.err
+    assert "{'n': 1} {'filename': 'x'}" in place(source, "with", "dataset.filename=x").out
+
+
+def test_interrupt_reaches_the_caller_of_the_command_line(place):
+    footer = """
+try:
+    ex.run_commandline()
+except KeyboardInterrupt:
+    print("caught")
+    raise
+finally:
+    print("cleanup")
+"""
+    source = """
+    import atexit, os, signal, sys, time
+    atexit.register(print, "at exit")
+
+    @ex.main
+    def main(number):
+        os.kill(os.getpid(), number)
+        time.sleep(3)
+    ex.add_config(number=2)
+    """
+    for number in (2, 15):
+        done = place(source, "with", f"number={number}", script={"footer": footer})
+        assert done.out.splitlines()[-3:] == ["caught", "cleanup", "at exit"]
+        assert done.code == -number and "Traceback" not in done.err
+
+
+def test_loglevel_is_that_of_all_loggers(place):
+    source = """
+    import logging
+    log = logging.getLogger("mymod")
+
+    @ex.main
+    def main():
+        log.debug("debug")
+        log.info("info")
+    """
+    assert "DEBUG - mymod - debug" in place(source, "-l", "DEBUG").err
+    assert place(source, "-l", "ERROR").err == ""
+
+
+def test_log_metrics_may_note_in_info_where_they_are():
+    class Observer(RunObserver):
+        def log_metrics(self, metrics_by_name, info):
+            info.setdefault("metrics", []).extend(metrics_by_name)
+
+    ex = Experiment("exp")
+    ex.observers.append(Observer())
+
+    @ex.main
+    def main(_run):
+        _run.log_scalar("loss", 1.0)
+
+    assert ex.run().info == {"metrics": ["loss"]}
+
+
+def test_output_is_captured_without_observers_if_that_is_asked_for():
+    ex = Experiment("exp")
+    ex.main(lambda: print("hello"))
+    run = ex.run(options={"--capture": "sys"})
+    assert "hello\n" in run.captured_out and run.capture_mode == "sys"
+    assert ex.run().capture_mode == "no"
+
+
+@pytest.mark.parametrize("key", ["CAPTURE_MODE", "DISCOVER_SOURCES", "DISCOVER_DEPENDENCIES"])
+def test_settings_take_only_values_that_mean_something(key):
+    with pytest.raises(SettingError, match=f"{key} cannot be 'bogus' .known: .*'none'|'no'"):
+        SETTINGS[key] = "bogus"
+
+
+def test_name_of_the_option_is_that_of_the_logger(place):
+    done = place("ex.main(lambda: 5)", "-n", "renamed", "-F", "runs")
+    assert "INFO - renamed - Result: 5" in done.err and " exp " not in done.err
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        "mock.Mock(priority=10)",
+        "mock.MagicMock()",
+        "mock.create_autospec(RunObserver, instance=True)",
+        "Anything()",
+    ],
+)
+def test_observers_that_answer_to_every_name_get_their_events(place, make):
+    done = place(
+        f"""
+        from unittest import mock
+
+        class Anything:
+            def __getattr__(self, name):
+                return lambda **arguments: seen.append(name)
+
+        seen = []
+        observer = {make}
+        is_mock = isinstance(observer, mock.NonCallableMock)
+        if is_mock:
+            observer.started_event.return_value = 42
+        ex.observers.append(observer)
+
+        @ex.main
+        def main():
+            print("hello")
+
+        run = ex.run()
+        names = seen or [call[0] for call in observer.method_calls]
+        assert "started_event" in names and "completed_event" in names, names
+        assert run._id == (42 if is_mock else None)
+        """,
+        script={"footer": ""},
+    )
+    assert done.code == 0, done.err
+    assert os.listdir(place.path) == ["exp.py"]
+
+
+def test_commands_that_are_built_in_are_gathered_too():
+    ex = Experiment("exp")
+    assert "print_config" in dict(ex.gather_commands())
+
+
+def test_suggestions_prefer_what_begins_alike(place):
+    done = place("ex.main(lambda: None)", "--unobs")
+    assert done.code == 2 and "did you mean '--unobserved'?" in done.err
+    assert "did you mean" not in place("ex.main(lambda: None)", "--verbose").err
+
+
+@pytest.mark.parametrize("key", [".a", "a.", "a..b", ""])
+def test_updates_without_a_name_are_refused(key):
+    ex = Experiment("exp")
+    ex.add_config(a=1)
+    ex.main(lambda a: None)
+    with pytest.raises(ConfigError, match="is no dotted path"):
+        ex.run(config_updates={key: 2})
+
+
+def test_executed_text_is_not_taken_for_another_of_the_same_name(place):
+    code = '''
+from minisacred import Experiment
+ex = Experiment("x", interactive=True)
+@ex.config
+def cfg():
+    a = "outer"
+exec("""
+
+@ex.config
+def cfg():
+    a = "inner"; z = 3
+""")
+'''
+    done = place.python("-c", code)
+    assert done.code == 1 and "the source of config scope 'cfg' is not available" in done.err

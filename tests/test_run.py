@@ -612,7 +612,7 @@ def test_log_scalar_counts_steps_and_refuses_what_is_no_number(ex):
         ex.log_scalar("a", 2.5, step=10)
         _run.log_scalar("a", 3)
         _run.log_scalar("b", float("nan"))
-        for wrong in ("1", None, [1], True, 1j):
+        for wrong in ("1", None, [1], 1j):
             with pytest.raises(TypeError, match="metric 'a'.*single int or float"):
                 _run.log_scalar("a", wrong)
         with pytest.raises(TypeError):
