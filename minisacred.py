@@ -2966,6 +2966,8 @@ class RunObserver:
     is_ending = False
     #: Whether a run that has not ended is recorded by it.
     is_busy = False
+    #: Set by the run: the lowest number that it may choose as an id.
+    first_id = 1
     #: Seconds for which events that fail at the end are tried again, as a server may come back.
     patience = 0.0
 
@@ -2981,6 +2983,13 @@ class RunObserver:
         run, into which this one is nested.
         """
         return self
+
+    def free_id(self) -> int:
+        """Return a number from which on no run has the id."""
+        return 1
+
+    def check_id(self, run_id: Any) -> None:
+        """Raise ObserverError unless a new run may have the id."""
 
     def queued_event(
         self,
@@ -3256,6 +3265,17 @@ class FileStorageObserver(RunObserver):
 
     # -- events (described in RunObserver) ------------------------------------------------
 
+    def free_id(self) -> int:  # noqa: D102
+        names = os.listdir(self.basedir) if os.path.isdir(self.basedir) else []
+        return max(map(int, filter(str.isdecimal, names)), default=0) + 1
+
+    def check_id(self, run_id: Any) -> None:  # noqa: D102
+        _check_name(str(run_id), "run id")
+        if "/" in str(run_id) or "\\" in str(run_id) or str(run_id)[0] in "._-":
+            raise ObserverError(f"run id {run_id!r} has a slash, or begins with '.', '_' or '-'")
+        if os.path.lexists(os.path.join(self.basedir, str(run_id))):
+            raise ObserverError(f"run {run_id!r} exists in {self.basedir}")
+
     def queued_event(  # noqa: D102
         self,
         ex_info: Config,
@@ -3481,14 +3501,11 @@ class FileStorageObserver(RunObserver):
     def _make_directory(self, _id: Any) -> str:
         """Make the run directory, which takes the id: mkdir succeeds for one process only."""
         if _id is not None:
-            _check_name(str(_id), "run id")
-            if "/" in str(_id) or "\\" in str(_id) or str(_id)[0] in "._-":
-                raise ObserverError(f"run id {_id!r} has a slash, or begins with '.', '_' or '-'")
+            self.check_id(_id)
         os.makedirs(self.basedir, exist_ok=True)
         names: Iterable[str] = [str(_id)]
         if _id is None:
-            numbers = map(int, filter(str.isdecimal, os.listdir(self.basedir)))
-            names = map(str, itertools.count(max(numbers, default=0) + 1))
+            names = map(str, itertools.count(max(self.free_id(), self.first_id)))
         for name in names:
             self.dir = os.path.join(self.basedir, name)
             try:
@@ -3712,10 +3729,12 @@ class MongoObserver(RunObserver):
         self._secrets = [s for s in re.findall(r"://[^:@/]*:([^@/]+)@", url or "") if s]
         # A server that is away, or hangs, must not hold up a run for long.
         patience = {"serverSelectionTimeoutMS": 2500, "connectTimeoutMS": 2500}
+        patience["socketTimeoutMS"] = 8000
+        given = (url or "").lower()
+        patience = {name: ms for name, ms in patience.items() if name.lower() not in given}
+        self._url, self._pymongo = url, pymongo
         try:
-            self._client = client or pymongo.MongoClient(
-                url, **{**patience, "socketTimeoutMS": 8000, **kwargs}
-            )
+            self._client = client or pymongo.MongoClient(url, **{**patience, **kwargs})
             database = self._client[db_name]
             self.runs = database[prefix + collection]
             self.metrics = database[prefix + "metrics"]
@@ -3724,6 +3743,7 @@ class MongoObserver(RunObserver):
             raise ObserverError(f"MongoDB: {self._reason(error)}") from None
         self._errors, self._encode = pymongo.errors, bson.encode
         self._object_id = bson.ObjectId
+        self._has_overwritten = False
         self._reset()
 
     @classmethod
@@ -3733,6 +3753,15 @@ class MongoObserver(RunObserver):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.runs.full_name!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, MongoObserver) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def _key(self) -> Any:
+        return self._url, self.runs.full_name, self.overwrite
 
     def for_run(self) -> MongoObserver:
         """Return itself, or a copy while another run uses it: nested runs may share it."""
@@ -3744,7 +3773,7 @@ class MongoObserver(RunObserver):
         """Forget the run."""
         self.run_entry: Config = {}
         self.is_ending = False
-        self._sent: Config = {}  # the fields as the server has them
+        self._sent: Config = {}  # the fields as the server has them: texts, or digests of others
         self._sources: dict[str, Any] = {}  # name → id of its file
         self._output_size = -1  # of what `run_entry` has
         #: Of each metric: [id, number of measurements in it] of its last document.
@@ -3759,12 +3788,46 @@ class MongoObserver(RunObserver):
 
     # -- events (described in RunObserver) ------------------------------------------------
 
-    def queued_event(self, queue_time: datetime.datetime, **facts: Any) -> Any:  # type: ignore[override]  # noqa: D102
-        return self._begin({"status": "QUEUED", "queue_time": queue_time}, **facts)
+    def free_id(self) -> int:  # noqa: D102
+        query, sort = {"_id": {"$type": "number"}}, [("_id", -1)]
+        last = self._ask(self.runs.find_one, query, {"_id": 1}, sort=sort)
+        return int(last["_id"]) + 1 if last else 1
 
-    def started_event(self, start_time: datetime.datetime, **facts: Any) -> Any:  # type: ignore[override]  # noqa: D102
+    def check_id(self, run_id: Any) -> None:  # noqa: D102
+        known = self._ask(self.runs.find_one, {"_id": _mongo_id(run_id)}, {"_id": 1})
+        if self.overwrite is not None and self._has_overwritten:
+            raise ObserverError(f"run {run_id!r} of {self!r} has been overwritten by another run")
+        if self.overwrite is not None and not known:
+            raise ObserverError(f"there is no run {run_id!r} to overwrite in {self!r}")
+        if self.overwrite is None and known:
+            raise ObserverError(f"run {run_id!r} exists in {self!r}")
+
+    def queued_event(  # noqa: D102
+        self,
+        ex_info: Config,
+        command: str,
+        host_info: Config,
+        queue_time: datetime.datetime,
+        config: Config,
+        meta_info: Config,
+        _id: Any,
+    ) -> Any:
+        meta_info = {**meta_info, "queue_time": queue_time}
+        entry = {"status": "QUEUED", "queue_time": queue_time}
+        return self._begin(entry, ex_info, command, host_info, config, meta_info, _id)
+
+    def started_event(  # noqa: D102
+        self,
+        ex_info: Config,
+        command: str,
+        host_info: Config,
+        start_time: datetime.datetime,
+        config: Config,
+        meta_info: Config,
+        _id: Any,
+    ) -> Any:
         entry = {"status": "RUNNING", "start_time": start_time, "heartbeat": start_time}
-        return self._begin(entry, **facts)
+        return self._begin(entry, ex_info, command, host_info, config, meta_info, _id)
 
     def experiment_event(self, ex_info: Config, diff: str) -> None:  # noqa: D102
         self.run_entry["experiment"] = self._stored_experiment(ex_info)
@@ -3794,7 +3857,7 @@ class MongoObserver(RunObserver):
     def resource_event(self, filename: str) -> None:  # noqa: D102
         digest = _file_md5(filename)
         self._put_file(filename, filename, digest)
-        entry = [filename, digest]
+        entry = [_bsonable(filename), digest]
         if entry not in self.run_entry["resources"]:
             self.run_entry["resources"].append(entry)
         self._save()
@@ -3819,16 +3882,22 @@ class MongoObserver(RunObserver):
             if metadata is not None:
                 more["metadata"] = _bsonable(metadata)
             file = self._put_file(path, self._file_name(own), _file_md5(path), **more)
-            others = [a for a in self.run_entry["artifacts"] if a["name"] != own]
-            self.run_entry["artifacts"] = [*others, {"name": own, "file_id": file}]
+            entry = {"name": _bsonable(own), "file_id": file}
+            others = [a for a in self.run_entry["artifacts"] if a["name"] != entry["name"]]
+            self.run_entry["artifacts"] = [*others, entry]
         self._save()
 
     def log_metrics(self, metrics_by_name: dict[str, Any], info: Config) -> None:  # noqa: D102
         self._unsent_metrics = metrics_by_name
-        for name, metric in metrics_by_name.items():
-            rows = list(zip(metric["steps"], metric["values"], metric["timestamps"]))
-            # What an attempt that failed halfway had sent already is not sent again.
-            self._push(name, rows[self._counts.get(name, 0) - self._settled_counts.get(name, 0) :])
+        # What an attempt that failed halfway had sent already is not sent again.
+        rows = {
+            name: list(zip(metric["steps"], metric["values"], metric["timestamps"]))[
+                self._counts.get(name, 0) - self._settled_counts.get(name, 0) :
+            ]
+            for name, metric in metrics_by_name.items()
+        }
+        for name, rest in self._pushed_at_once(rows).items():
+            self._push(name, rest)
         self._settled_counts = dict(self._counts)
         self._unsent_metrics = {}
 
@@ -3876,14 +3945,17 @@ class MongoObserver(RunObserver):
         }
         document = {key: _bsonable(value) for key, value in self.run_entry.items()}
         given = self.overwrite if _id is None else _mongo_id(_id)
+        run_id = self.first_id
         while True:
-            self.run_entry["_id"] = document["_id"] = self._next_id() if given is None else given
-            self._sent = self._shrunk(document)
+            if given is None:
+                run_id = max(self.free_id(), run_id)
+            self.run_entry["_id"] = document["_id"] = run_id if given is None else given
             try:
                 if given is not None and (given == self.overwrite or self.rejoins):
-                    self._replace(self._sent)
+                    self._replace(document)
                 else:
-                    self._ask(self.runs.insert_one, self._sent)
+                    self._ask(self.runs.insert_one, self._shrunk(document))
+                self._sent = {key: self._digest(value) for key, value in document.items()}
                 return document["_id"]
             except self._errors.DuplicateKeyError:
                 if given is not None:
@@ -3894,6 +3966,14 @@ class MongoObserver(RunObserver):
         old = self._ask(self.runs.find_one, {"_id": document["_id"]})
         if self.rejoins:
             old = old or {}
+
+            def facts(entry: Config) -> Any:
+                config = entry.get("config") or {}
+                name = (entry.get("experiment") or {}).get("name")
+                return name, entry.get("command"), None if "note" in old["config"] else config
+
+            if old and facts(old) != facts(document):
+                raise ObserverError(f"run {document['_id']!r} in {self!r} is that of another run")
             for name in ("resources", "artifacts", "info"):
                 document[name] = self.run_entry[name] = old.get(name, document[name])
             self.run_entry.update(_attempts(old))
@@ -3902,14 +3982,10 @@ class MongoObserver(RunObserver):
         elif old is None:
             raise ObserverError(f"there is no run {document['_id']!r} to overwrite in {self!r}")
         else:
+            self._has_overwritten = True
             self._ask(self.metrics.delete_many, {"run_id": document["_id"]})
-        self._ask(self.runs.replace_one, {"_id": document["_id"]}, document, upsert=True)
-
-    def _next_id(self) -> int:
-        last = self._ask(
-            self.runs.find_one, {"_id": {"$type": "number"}}, {"_id": 1}, sort=[("_id", -1)]
-        )
-        return int(last["_id"]) + 1 if last else 1
+        query = {"_id": document["_id"]}
+        self._ask(self.runs.replace_one, query, self._shrunk(document), upsert=True)
 
     def _stored_experiment(self, ex_info: Config) -> Config:
         def store(path: str, digest: str | None = None) -> Any:
@@ -3920,14 +3996,23 @@ class MongoObserver(RunObserver):
     def _save(self) -> None:
         """Send the fields that have changed."""
         document = {key: _bsonable(value) for key, value in self.run_entry.items()}
-        changed = {k: v for k, v in document.items() if self._sent.get(k, self) != v}
+        digests = {key: self._digest(value) for key, value in document.items()}
+        changed = {k: v for k, v in document.items() if self._sent.get(k, self) != digests[k]}
         if changed:
             update = {"$set": self._shrunk(changed)}
             query = {"_id": document["_id"]}
             if not self._ask(self.runs.update_one, query, update).matched_count:
-                # The server has come back without the run.
+                _log.warning(
+                    "MongoDB has lost run %r: what is made up for is its document, not the files "
+                    "and measurements that were sent before",
+                    document["_id"],
+                )
                 self._ask(self.runs.replace_one, query, self._shrunk(document), upsert=True)
-            self._sent.update(changed)
+            self._sent = digests
+
+    def _digest(self, value: Any) -> Any:
+        """Return what differs when a value does: 1, 1.0 and True are equal, but not the same."""
+        return value if isinstance(value, str) else _md5(self._encode({"": value}))
 
     def _end(self, **fields: Any) -> None:
         self.run_entry.update(fields)
@@ -3968,6 +4053,12 @@ class MongoObserver(RunObserver):
                     self._ask(self.fs.delete, self._field_files[name])
                 self._field_files[name] = file
                 note = f"{size} bytes, too many for a document; they are in GridFS as {name}"
+                if key in ("artifacts", "resources"):  # lists, whose items have a shape
+                    value = value[: len(value) * limit // size - 1]
+                    small[key] = (
+                        [*value, {"name": note, "file_id": file}] if key[0] == "a" else value
+                    )
+                    continue
                 links = {"metrics": self._metric_links} if key == "info" else {}
                 value = {"note": note, **links} if isinstance(value, dict) else note
                 _log.warning("MongoDB: %s of the run is stored in GridFS as %s", key, name)
@@ -3977,34 +4068,73 @@ class MongoObserver(RunObserver):
     def _push(self, name: str, rows: Sequence[tuple[Any, Any, Any]]) -> None:
         """Append measurements to a metric, each once, even if an attempt failed unclearly."""
         while rows:
-            document = self._metric_documents.get(name)
-            if document is None or document[1] >= _MONGO_METRIC_LIMIT:
-                document = self._metric_documents[name] = [self._object_id(), 0]
+            document = self._document_of(name)
             identity, count = document
-            link = {"name": _bsonable(name), "id": str(identity)}
             if count == 0:
-                entry = {"run_id": self.run_entry["_id"], "name": _bsonable(name)}
-                entry.update((column, []) for column in _METRIC_COLUMNS)
-                update = {"$setOnInsert": entry}
+                empty = self._metric_entry(name, [])
+                update = {"$setOnInsert": empty}
                 self._ask(self.metrics.update_one, {"_id": identity}, update, upsert=True)
-                if link not in self._metric_links:
-                    self._metric_links.append(link)
             part = rows[: _MONGO_METRIC_LIMIT - count]
-            columns = zip(_METRIC_COLUMNS, ([_bsonable(v) for v in c] for c in zip(*part)))
-            push = {"$push": {column: {"$each": values} for column, values in columns}}
             query = {"_id": identity, "steps": {"$size": count}}
-            if not self._ask(self.metrics.update_one, query, push).matched_count:
+            if not self._ask(self.metrics.update_one, query, _pushing(part)).matched_count:
                 stored = self._ask(self.metrics.find_one, {"_id": identity}, {"steps": 1})
                 if stored is None or len(stored["steps"]) < count:
                     # The server has come back with less than it had taken: go on in another.
                     del self._metric_documents[name]
                     if stored is None:
-                        self._metric_links.remove(link)
+                        self._metric_links.remove({"name": _bsonable(name), "id": str(identity)})
                     continue
                 part = rows[: len(stored["steps"]) - count]
             document[1] += len(part)
             self._counts[name] = self._counts.get(name, 0) + len(part)
             rows = rows[len(part) :]
+
+    def _pushed_at_once(self, rows: Config) -> Config:
+        """Append measurements to all metrics with one request; return what is left to append.
+
+        A server may be far away, and metrics many. Whatever goes wrong here `_push` sorts out.
+        """
+        operations, parts = [], {}
+        for name in filter(rows.get, rows):
+            identity, count = self._document_of(name)
+            parts[name] = part = rows[name][: _MONGO_METRIC_LIMIT - count]
+            if count == 0:
+                entry = {"_id": identity, **self._metric_entry(name, part)}
+                operations.append(self._pymongo.InsertOne(entry))
+            else:
+                query = {"_id": identity, "steps": {"$size": count}}
+                operations.append(self._pymongo.UpdateOne(query, _pushing(part)))
+        if operations:
+            try:
+                done = self._ask(self.metrics.bulk_write, operations, ordered=False)
+            except self._errors.BulkWriteError:
+                return rows
+            if done.inserted_count + done.matched_count < len(operations):
+                return rows
+        for name, part in parts.items():
+            self._metric_documents[name][1] += len(part)
+            self._counts[name] = self._counts.get(name, 0) + len(part)
+        return {name: rows[name][len(part) :] for name, part in parts.items()}
+
+    def _document_of(self, name: str) -> list[Any]:
+        """Return [id, number of measurements in it] of the document that a metric goes on in."""
+        document = self._metric_documents.get(name)
+        if document is None and self.rejoins:
+            query = {"run_id": self.run_entry["_id"], "name": _bsonable(name)}
+            stored = self._ask(self.metrics.find_one, query, {"steps": 1}, sort=[("_id", -1)])
+            if stored is not None:
+                document = [stored["_id"], len(stored["steps"])]
+        if document is None or document[1] >= _MONGO_METRIC_LIMIT:
+            document = [self._object_id(), 0]
+        self._metric_documents[name] = document
+        link = {"name": _bsonable(name), "id": str(document[0])}
+        if link not in self._metric_links:
+            self._metric_links.append(link)
+        return document
+
+    def _metric_entry(self, name: str, rows: Sequence[Any]) -> Config:
+        columns = zip(_METRIC_COLUMNS, _metric_columns(rows))
+        return {"run_id": self.run_entry["_id"], "name": _bsonable(name), **dict(columns)}
 
     def _file_name(self, name: str, kind: str = "artifact") -> str:
         return f"{kind}://{self.runs.name}/{self.run_entry['_id']}/{name}"
@@ -4018,9 +4148,12 @@ class MongoObserver(RunObserver):
 
     def _put(self, file: Any, digest: str, name: str, more: Config) -> Any:
         """Store a file once, under an id that its content determines; return the id."""
-        shared = "" if name.startswith("artifact://") and "metadata" not in more else name
-        identity = self._object_id(_md5(f"{digest} {shared}".encode())[:24])
-        known = {"$or": [{"_id": identity}, {"filename": name, "md5": digest}]}
+        name = _bsonable(name)
+        # Runs share the files of artifacts; of the rest it is the name that counts, too.
+        shared = "" if name.startswith("artifact://") else name
+        key = repr((digest, shared, sorted(more.items())))
+        identity = self._object_id(_md5(key.encode())[:24])
+        known = {"$or": [{"_id": identity}, {"filename": name, "md5": digest, **more}]}
         stored = self._ask(self.fs.find_one, known)
         if stored is not None:
             return stored._id
@@ -4042,17 +4175,20 @@ class MongoObserver(RunObserver):
 
         Raises:
             ObserverError: the server does not answer or refuses.
-            DuplicateKeyError, FileExists: as the method does.
+            DuplicateKeyError, FileExists, BulkWriteError: as the method does.
         """
         if time.monotonic() < self._down_until:
             raise ObserverError("MongoDB did not answer a moment ago")
         try:
+            if not self._sent and hasattr(self._pymongo, "timeout"):  # at the start
+                with self._pymongo.timeout(4):
+                    return action(*args, **kwargs)
             return action(*args, **kwargs)
         except self._errors.ConnectionFailure as error:
             self._down_until = time.monotonic() + 1
             raise ObserverError(f"MongoDB does not answer: {self._reason(error)}") from None
         except self._errors.PyMongoError as error:
-            if type(error).__name__ in ("DuplicateKeyError", "FileExists"):
+            if type(error).__name__ in ("DuplicateKeyError", "FileExists", "BulkWriteError"):
                 raise
             raise ObserverError(f"MongoDB: {self._reason(error)}") from None
 
@@ -4070,7 +4206,8 @@ class MongoObserver(RunObserver):
             output = _read_file(self.output_file).decode("utf-8", "replace")
             record["run"] = {**record["run"], "captured_out": output}
         data, run_id = _json_bytes(_jsonable(record)), self.run_entry["_id"]
-        name = f"mongo_{self.runs.full_name}_{run_id}.json"
+        moment = _iso(_utc(time.time()))
+        name = f"mongo_{self.runs.full_name}_{run_id}_{_host_name()}_{moment}.json"
         for folder in (self.failure_dir or ".", tempfile.gettempdir()):
             path = os.path.join(os.path.abspath(folder), re.sub(r"[^\w.-]", "_", name))
             try:
@@ -4084,6 +4221,16 @@ class MongoObserver(RunObserver):
 
 
 _METRIC_COLUMNS = ("steps", "values", "timestamps")
+
+
+def _metric_columns(rows: Sequence[Any]) -> list[list[Any]]:
+    return [[_bsonable(row[number]) for row in rows] for number in range(3)]
+
+
+def _pushing(rows: Sequence[Any]) -> Config:
+    """Return the update that appends measurements to a document."""
+    columns = zip(_METRIC_COLUMNS, _metric_columns(rows))
+    return {"$push": {column: {"$each": values} for column, values in columns}}
 
 
 def _mongo_id(run_id: Any) -> Any:
@@ -4104,8 +4251,8 @@ def _parse_mongo(text: str) -> Config:
     """
     match = re.fullmatch(
         r"(?:(?P<url>mongodb(?:\+srv)?://[^/]+)/|(?P<host>[\w.-]+:\d+):)?"
-        r"(?P<db_name>[^.:!/?\s]+)(?P<query>\?[^!\s]*)?"
-        r"(?:\.(?P<collection>[^:!\s]+))?(?::(?P<overwrite>[^:/@!\s]+))?(?:!(?P<priority>-?\d+))?",
+        r"(?P<db_name>[^.:!/?\s]+)(?:\.(?P<collection>[^:!?\s]+))?"
+        r"(?::(?P<overwrite>[^:/@!?\s]+))?(?P<query>\?[^!\s]*)?(?:!(?P<priority>-?\d+))?",
         text,
     )
     if match is None:
@@ -4200,6 +4347,7 @@ class _Link:
         self._is_failing = False
         self.is_told = False  # of the start
         self._end: tuple[str, Config] = ("join", {})
+        self._kept: str | None = None  # a directory with the files of artifacts not taken yet
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -4219,6 +4367,8 @@ class _Link:
         elif not self._is_failing:  # it hangs: wait for it no more
             self._is_failing = True
             _log.error("observer %s hangs in another event", self._name())
+        if event == "artifact_event" and (event, arguments) in self._missed:
+            self._keep_file(arguments)
 
     def start_beating(self, interval: float) -> None:
         def beat() -> None:
@@ -4253,6 +4403,12 @@ class _Link:
         if lacking:
             names = ", ".join(sorted(lacking))
             _log.error("the record of %s is incomplete: it lacks %s", self._name(), names)
+        if self._kept and "artifact_event" in lacking:
+            _log.error("the files of the artifacts that it lacks are kept in %s", self._kept)
+        elif self._kept:
+            import shutil
+
+            shutil.rmtree(self._kept, ignore_errors=True)
 
     def let_go(self) -> None:
         """Leave the observer to other runs."""
@@ -4271,6 +4427,20 @@ class _Link:
 
     def _name(self) -> str:
         return _strange_repr(self.observer)[:200]
+
+    def _keep_file(self, arguments: Config) -> None:
+        """Copy the file of an event that has failed: it may be another when that is repeated."""
+        import tempfile
+
+        try:
+            self._kept = self._kept or tempfile.mkdtemp(prefix="minisacred-")
+            path = os.path.join(
+                self._kept, f"{len(self._missed)}-{os.path.basename(arguments['name'])}"
+            )
+            _copy_as(arguments["filename"], path)
+            arguments["filename"] = path
+        except OSError as error:
+            _log.warning("artifact %r cannot be kept: %s", arguments["name"], _one_line(error))
 
     def _abandon(self) -> None:
         """Give an observer that hangs what it has not taken, to be saved elsewhere."""
@@ -4805,7 +4975,9 @@ class Run:
         if diff:
             self._send("experiment_event", ex_info=self.experiment_info, diff=diff)
         self.run_logger.info("Running command '%s'", self.meta_info.get("command", ""))
-        self.run_logger.info("Started" + (f' run with ID "{self._id}"' if self.links else ""))
+        self.run_logger.info(
+            "Started" + (f' run with ID "{self._id}"' if self._id is not None else "")
+        )
         for note in self.notes:
             self.run_logger.warning(note)
         for link in self.links:
@@ -4833,6 +5005,8 @@ class Run:
                 self.observers[number] = own = observer.for_run()
                 own.rejoins, own.is_busy = self.rejoins, True
         self.links = [_Link(self, observer) for observer in self.observers]
+        if not self.rejoins:
+            self._agree_on_id()
         meta = {**self.meta_info, "beat_interval": self.beat_interval}
         for link in self.links:
             run_id = link.call(
@@ -4849,6 +5023,19 @@ class Run:
             if self._id is None:
                 self._id = run_id
         return diff
+
+    def _agree_on_id(self) -> None:
+        """Make sure that all observers can use the run's id, before any of them records a thing."""
+        own = list(filter(_is_observer, self.observers))
+        wanted = [self._id, *(getattr(observer, "overwrite", None) for observer in own)]
+        run_id = next((one for one in wanted if one is not None), None)
+        if run_id is not None:
+            for observer in own:
+                observer.check_id(run_id)
+        elif len(own) > 1:
+            first_id = max(observer.free_id() for observer in own)
+            for observer in own:
+                observer.first_id = first_id
 
     def _withdraw(self, error: BaseException) -> None:
         """Tell the observers that have recorded the start that another one has prevented it."""
@@ -6598,12 +6785,21 @@ class Experiment(Ingredient):
         # The claim first: whoever changes the record after this has made another one before.
         number, claim = _newest_claim(os.path.join(basedir, run_id))
         stored = _stored_run(basedir, run_id)
+        notes: list[str] = []
         token = os.environ.pop(_CLAIM_VARIABLE, None)
         if token is None or claim.get("token") != token:  # else a worker has looked at that
             token = None
             _check_startable(stored, claim, resume)
         meta = {k: v for k, v in (stored.get("meta") or {}).items() if k != "worker"}
-        kept = {k: v for k, v in meta.get("options", {}).items() if k not in _PASSING_OPTIONS}
+        recorded = meta.get("options", {})
+        kept = {k: v for k, v in recorded.items() if k not in _PASSING_OPTIONS}
+        if "--mongo_db" in recorded and "mongo_db" not in options:
+            if "***" in recorded["--mongo_db"]:
+                notes.append(
+                    "what MongoDB has of this run stays as it is, without -m and a password"
+                )
+            else:
+                kept["--mongo_db"] = recorded["--mongo_db"]
         options = {**kept, **options}
         request = _Request(stored["command"], stored["config"], (), options, stored["info"], meta)
         request.is_stored = True
@@ -6612,9 +6808,10 @@ class Experiment(Ingredient):
         run.resumed = resume and bool(stored.get("start_time"))
         run.metrics.go_on(stored["metrics"])
         changed = ", ".join(self._changed_sources(stored))
-        if changed:  # said when the output is captured, for nobody reads a worker's
+        if changed:
             text = "changed since the run was recorded first: %s; what runs now is recorded"
-            run.notes.append(text % changed)
+            notes.append(text % changed)
+        run.notes += notes  # said when the output is captured, for nobody reads a worker's
         if token is not None:
             run.meta_info["worker"] = claim["host"]
         if not _claim(stored["dir"], number, **({"token": token} if token else {})):
@@ -6918,14 +7115,15 @@ class Experiment(Ingredient):
             observer = FileStorageObserver(chosen["file_storage"])
             added += [observer] if observer not in self.observers else []
         if "mongo_db" in chosen:
-            added.append(MongoObserver(**_parse_mongo(chosen["mongo_db"])))
+            mongo = MongoObserver(**_parse_mongo(chosen["mongo_db"]))
+            added += [mongo] if mongo not in self.observers else []
         return added
 
     def _meta_info(self, request: _Request, chosen: Config) -> Config:
         """Return what is recorded about how the run was asked for."""
         given = {o.long: chosen[o.dest] for o in self._options() if o.dest in chosen}
         if "--mongo_db" in given:
-            given["--mongo_db"] = _without_credentials(given["--mongo_db"])
+            given["--mongo_db"] = re.sub("://.*@", "://***@", given["--mongo_db"])
         meta: Config = {
             "command": request.command,
             "named_configs": request.named_configs,

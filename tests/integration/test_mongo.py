@@ -366,11 +366,9 @@ def test_each_content_is_stored_once(recorded):
     db, place, _ = recorded
     before = sorted(file["md5"] for file in db.fs_files.find())
     assert len(before) == len(set(before))
-    # `metadata` belongs to the file, so that the plot is stored for each run.
     done = place.python("exp.py", "-m", db.url)
     assert done.code == 0, done.err
-    after = [file["md5"] for file in db.fs_files.find()]
-    assert len(after) == len(before) + 1 and set(after) == set(before)
+    assert sorted(file["md5"] for file in db.fs_files.find()) == before
     assert db.run(2)["experiment"]["sources"] == db.run()["experiment"]["sources"]
     db.runs.delete_one({"_id": 2})
 
@@ -469,7 +467,7 @@ def test_sixteen_starts_at_once_get_consecutive_ids_and_store_the_source_once(db
     assert len({str(r["experiment"]["sources"]) for r in found}) == 1
 
 
-def test_file_and_mongo_observer_share_one_id_or_the_run_fails_in_both(db, place):
+def test_file_and_mongo_observer_share_an_id_that_is_free_in_both(db, place):
     source = """
     @ex.main
     def main(_run):
@@ -478,25 +476,189 @@ def test_file_and_mongo_observer_share_one_id_or_the_run_fails_in_both(db, place
         return _run._id
     """
     db.runs.insert_one({"_id": 41})
-    done = run(place, db, source, "-F", "runs")
-    assert done.code == 0, done.err
-    assert db.run(42)["status"] == "COMPLETED" and db.run(42)["result"] == 42
-    assert place.run("42").run["status"] == "COMPLETED"
-    assert "main runs" in db.run(42)["captured_out"]
-    assert "main runs" in place.run("42").cout
-    (place.path / "runs" / "43").mkdir()
-    done = run(place, db, source, "-F", "runs")
-    assert done.code == 1 and "Traceback" not in done.err and "main runs" not in done.out
-    refused = db.run(43)
-    assert refused["status"] == "FAILED" and is_recent(refused["stop_time"])
-    assert "43" in "".join(refused["fail_trace"])
+    (place.path / "runs" / "43").mkdir(parents=True)
+    for expected in (44, 45):
+        done = run(place, db, source, "-F", "runs")
+        assert done.code == 0, done.err
+        assert db.run(expected)["status"] == "COMPLETED" and db.run(expected)["result"] == expected
+        assert place.run(str(expected)).run["status"] == "COMPLETED"
+        assert "main runs" in db.run(expected)["captured_out"]
+        assert "main runs" in place.run(str(expected)).cout
+    done = run(place, db, source, "-q", "-F", "runs")
+    assert db.run(46)["status"] == place.run("46").run["status"] == "QUEUED"
 
 
-def test_queued_run_that_the_file_observer_refuses_is_not_left_queued(db, place):
-    (place.path / "runs" / "1").mkdir(parents=True)
-    done = run(place, db, "@ex.main\ndef main():\n    pass\n", "-q", "-F", "runs")
-    assert done.code == 1 and "Traceback" not in done.err
-    assert db.run()["status"] == "FAILED"
+def test_id_that_one_observer_refuses_touches_the_record_of_none(db, place):
+    source = "@ex.main\ndef main(_run):\n    _run.log_scalar('x', 1)\n    print('main runs')\n"
+    assert run(place, db, source, "-F", "runs").code == 0
+    before = db.run()
+    db.url += ":1"  # to be overwritten, but runs/1 exists
+    done = run(place, db, source, "-F", "runs")
+    assert done.code == 1 and "run 1 exists in" in done.err and "main runs" not in done.out
+    db.url = db.url[:-2]
+    done = run(place, db, source, "-F", "runs", "-i", "1")
+    assert done.code == 1 and "main runs" not in done.out
+    assert db.run() == before and db.rows("x") == [(0, 1)] and db.runs.count_documents({}) == 1
+
+
+def test_record_of_another_run_with_the_same_id_is_not_gone_on_with(db, place):
+    other = "ex.path = 'other'\nex.main(lambda: 'other')\n"
+    assert run(place, db, other).code == 0
+    place.write("ex.main(lambda: 'mine')\n", header=IMPORTS)
+    assert place.python("exp.py", "-q", "-F", "runs").code == 0
+    done = place.python("exp.py", "--start-queued", "1", "-F", "runs", "-m", db.url)
+    assert done.code == 1 and "is that of another run" in done.err
+    assert db.run()["result"] == "other" and db.run()["status"] == "COMPLETED"
+
+
+def test_worker_goes_on_in_the_database_that_a_run_was_queued_in(db, place):
+    source = "@ex.main\ndef main(_run, a=1):\n    _run.log_scalar('x', a)\n    return a\n"
+    assert run(place, db, source, "-q", "-F", "runs").code == 0
+    assert db.run()["status"] == "QUEUED" and is_recent(db.run()["meta"]["queue_time"])
+    if GIVEN and "@" in GIVEN:
+        pytest.skip("the password of MINISACRED_TEST_MONGO is not stored")
+    done = place.python(minisacred.__file__, "work", "runs")
+    assert done.code == 0 and db.run()["status"] == "COMPLETED", done.out
+    assert is_recent(db.run()["queue_time"]) and db.rows("x") == [(0, 1)]
+
+
+def test_run_is_overwritten_by_one_run_only(db):
+    observer = minisacred.MongoObserver(db_name=db.name, client=db.client)
+    experiment(observer).run()
+    again = minisacred.MongoObserver(db_name=db.name, client=db.client, overwrite=1)
+    ex = experiment(again)
+
+    @ex.main
+    def main(_run):
+        with pytest.raises(minisacred.ObserverError, match="has been overwritten"):
+            ex.run()
+        return "outer"
+
+    ex.run()
+    assert db.run()["result"] == "outer" and again.run_entry["_id"] == 1
+
+
+def test_resumed_run_goes_on_in_the_same_metrics(db, place):
+    source = """
+    @ex.main
+    def main(_run):
+        for i in range(3):
+            _run.log_scalar("x", i)
+        if not _run.resumed:
+            raise ValueError
+    """
+    assert run(place, db, source, "-F", "runs").code == 1
+    assert place.python("exp.py", "--resume", "1", "-F", "runs").code == 0
+    assert db.metrics.count_documents({}) == 1
+    assert db.rows("x") == [(0, 0), (1, 1), (2, 2), (3, 0), (4, 1), (5, 2)]
+
+
+def test_new_value_that_equals_the_old_but_is_of_another_type_is_stored(db):
+    @(ex := experiment(minisacred.MongoObserver(db_name=db.name, client=db.client))).main
+    def main(_run):
+        _run.info.update(flag=0, items=[1, 0])
+        db.wait(lambda r: "flag" in r["info"])
+        _run.info.update(flag=False, items=[True, 0.0])
+
+    ex.run(options={"beat_interval": 0.05})
+    info = db.run()["info"]
+    assert repr(info) == "{'flag': False, 'items': [True, 0.0]}"
+
+
+def test_artifacts_keep_their_content_type_and_metadata(db, tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("{}")
+
+    @(ex := experiment(minisacred.MongoObserver(db_name=db.name, client=db.client))).main
+    def main(_run):
+        _run.add_artifact(path)
+        _run.add_artifact(path, "b.json", content_type="application/json")
+        _run.add_artifact(path, "n.txt", metadata={"epoch": 1})
+        _run.add_artifact(path, "n.txt", metadata={"epoch": 2})
+
+    ex.run()
+    files = {a["name"]: db.fs_files.find_one({"_id": a["file_id"]}) for a in db.run()["artifacts"]}
+    assert files["a.txt"]["contentType"] == "text/plain"
+    assert files["b.json"]["contentType"] == "application/json"
+    assert files["n.txt"]["metadata"] == {"epoch": 2}
+
+
+def test_names_that_are_no_text_are_stored(db, tmp_path):
+    path = os.path.join(os.fsencode(tmp_path), b"bad\xff.txt")
+    with open(path, "w") as file:
+        file.write("x")
+
+    @(ex := experiment(minisacred.MongoObserver(db_name=db.name, client=db.client))).main
+    def main(_run):
+        _run.add_artifact(os.fsdecode(path))
+        _run.add_resource(os.fsdecode(path))
+
+    ex.run()
+    assert [a["name"] for a in db.run()["artifacts"]] == ["bad?.txt"]
+    assert len(db.run()["resources"]) == 1
+
+
+def test_thousands_of_artifacts_stay_a_list(db, tmp_path):
+    for i in range(4600):
+        (tmp_path / f"{i:0200d}").touch()
+
+    @(ex := experiment(minisacred.MongoObserver(db_name=db.name, client=db.client))).main
+    def main(_run):
+        _run.add_artifact(tmp_path, "many")
+
+    ex.run()
+    artifacts = db.run()["artifacts"]
+    assert all(db.fs.exists(a["file_id"]) for a in (artifacts[0], artifacts[-1]))
+    assert len(artifacts) > 1000 and "too many for a document" in artifacts[-1]["name"]
+
+
+def test_many_metrics_take_few_requests(db):
+    import pymongo.monitoring
+
+    commands = []
+
+    class Listener(pymongo.monitoring.CommandListener):
+        def started(self, event):
+            commands.append(event.command_name)
+
+        succeeded = failed = lambda self, event: None
+
+    client = pymongo.MongoClient(db.server.url, event_listeners=[Listener()])
+
+    @(ex := experiment(minisacred.MongoObserver(db_name=db.name, client=client))).main
+    def main(_run):
+        for i in range(300):
+            for _ in range(3):
+                _run.log_scalar(f"metric {i}", i)
+
+    ex.run()
+    assert db.metrics.count_documents({}) == 300 and db.rows("metric 299")[-1] == (2, 299)
+    assert len(commands) < 40, len(commands)
+    client.close()
+
+
+def test_observer_of_the_script_and_the_option_are_one(db, place):
+    source = (
+        f"ex.observers.append(MongoObserver({db.server.url!r}, {db.name!r}))\nex.main(lambda: 5)\n"
+    )
+    assert run(place, db, source).code == 0
+    assert db.runs.count_documents({}) == 1 and db.run()["result"] == 5
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("db.runs?a=b", {"db_name": "db", "collection": "runs", "url": "localhost/?a=b"}),
+        (
+            "mongodb://h/db.c:5?x=y!7",
+            {"db_name": "db", "collection": "c", "overwrite": "5", "priority": 7,
+             "url": "mongodb://h/?x=y"},
+        ),
+        ("h:1:db:5", {"db_name": "db", "overwrite": "5", "url": "h:1"}),
+    ],
+)  # fmt: skip
+def test_parts_of_an_address(text, expected):
+    assert minisacred._parse_mongo(text) == expected
 
 
 def test_overwrite_replaces_a_run_and_its_metrics(db, place):
@@ -860,6 +1022,51 @@ def test_server_that_dies_and_comes_back_has_everything_at_the_end(mortal, place
     assert "failed, and is tried again" in done.err and "works again" in done.err
     assert "is saved in" not in done.err and "incomplete" not in done.err
     assert not list(place.path.glob("mongo_*.json"))
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_artifacts_made_while_the_server_is_away_are_kept(mortal, place, comes_back):
+    source = """
+    import tempfile
+    @ex.main
+    def main(_run):
+        open("down", "w").close()
+        while os.path.exists("down"):
+            time.sleep(0.01)
+        with tempfile.TemporaryDirectory() as folder:
+            with open(folder + "/model.pt", "w") as file:
+                file.write("weights")
+            _run.add_artifact(folder + "/model.pt")
+        for text in ("first", "second"):
+            with open("log.txt", "w") as file:
+                file.write(text)
+            _run.add_artifact("log.txt", f"logs/{text}.txt")
+        open("added", "w").close()
+        while os.path.exists("added"):
+            time.sleep(0.01)
+    """
+    process = start(place, mortal, source, "-b", 0.2)
+    mortal.wait(lambda r: (place.path / "down").exists())
+    mortal.server.kill()
+    (place.path / "down").unlink()
+    while not (place.path / "added").exists():
+        time.sleep(0.05)
+    if comes_back:
+        mortal.server.start()
+    (place.path / "added").unlink()
+    done = finish(process)
+    if not comes_back:
+        kept = re.search(r"that it lacks are kept in (\S+)", done.err)[1]
+        texts = {
+            path.name.partition("-")[2]: path.read_text() for path in pathlib.Path(kept).iterdir()
+        }
+        assert texts == {"model.pt": "weights", "first.txt": "first", "second.txt": "second"}
+        mortal.server.start()  # for the test's own connection
+        return
+    found = {a["name"]: mortal.fs.get(a["file_id"]).read() for a in mortal.run()["artifacts"]}
+    assert found == {
+        "model.pt": b"weights", "logs/first.txt": b"first", "logs/second.txt": b"second"
+    }, done.err  # fmt: skip
 
 
 def test_no_measurement_is_lost_or_doubled_when_the_server_is_killed_at_random(mortal, place):
