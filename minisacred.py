@@ -3211,7 +3211,87 @@ def _mark_queued(folder: str, meta: Config) -> None:
     _replace_file(os.path.join(folder, _QUEUED_MARK), str(meta.get("priority") or "").encode())
 
 
-class FileStorageObserver(RunObserver):
+class _Recorder(RunObserver):
+    """An observer with a document for each run, `run_entry`: what the two below have in common.
+
+    They make a record of it in `_begin`, and complete that in `_end`.
+    """
+
+    run_entry: Config
+
+    @classmethod
+    def create(cls, *args: Any, **kwargs: Any) -> Any:
+        """Make an observer: an older spelling of the constructor."""
+        return cls(*args, **kwargs)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Recorder) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def for_run(self) -> Any:
+        """Return itself, or a copy while another run uses it: nested runs may share it."""
+        other = copy.copy(self) if self.is_busy else self
+        other.is_ending = False
+        other._reset()
+        return other
+
+    def queued_event(
+        self,
+        ex_info: Config,
+        command: str,
+        host_info: Config,
+        queue_time: datetime.datetime,
+        config: Config,
+        meta_info: Config,
+        _id: Any,
+    ) -> Any:
+        entry = {"status": "QUEUED", "queue_time": queue_time}
+        return self._begin(entry, command, _id, ex_info, host_info, config, meta_info)
+
+    def started_event(
+        self,
+        ex_info: Config,
+        command: str,
+        host_info: Config,
+        start_time: datetime.datetime,
+        config: Config,
+        meta_info: Config,
+        _id: Any,
+    ) -> Any:
+        entry = {"status": "RUNNING", "start_time": start_time, "heartbeat": start_time}
+        return self._begin(entry, command, _id, ex_info, host_info, config, meta_info)
+
+    def completed_event(self, stop_time: datetime.datetime, result: Any) -> None:
+        self._end(status="COMPLETED", stop_time=stop_time, result=result)
+
+    def interrupted_event(self, interrupt_time: datetime.datetime, status: str) -> None:
+        self._end(status=status, stop_time=interrupt_time)
+
+    def failed_event(self, fail_time: datetime.datetime, fail_trace: list[str]) -> None:
+        self._end(status="FAILED", stop_time=fail_time, fail_trace=fail_trace)
+
+    # -------------------------------------------------------------------------------------
+
+    def _key(self) -> Any:
+        """Return what two observers that would record a run twice have in common."""
+        raise NotImplementedError
+
+    def _reset(self) -> None:
+        """Forget the run."""
+        raise NotImplementedError
+
+    def _begin(self, entry: Config, command: str, run_id: Any, *facts: Config) -> Any:
+        """Make the record; facts are those of experiment and host, configuration and meta."""
+        raise NotImplementedError
+
+    def _end(self, **fields: Any) -> None:
+        """Complete the record with the last fields."""
+        raise NotImplementedError
+
+
+class FileStorageObserver(_Recorder):
     """Records each run in a directory of its own, `basedir/<id>/`, as JSON and text files.
 
     Args:
@@ -3241,27 +3321,21 @@ class FileStorageObserver(RunObserver):
         self.source_dir = os.fspath(source_dir or os.path.join(self.basedir, "_sources"))
         self.priority = priority
         self.copy_artifacts, self.copy_sources = copy_artifacts, copy_sources
-        self.run_entry: Config = {}
-
-    @classmethod
-    def create(cls, *args: Any, **kwargs: Any) -> FileStorageObserver:
-        """Make an observer: an older spelling of the constructor."""
-        return cls(*args, **kwargs)
+        self._reset()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.basedir!r})"
 
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, FileStorageObserver) and self.basedir == other.basedir
+    def _key(self) -> Any:
+        return self.basedir
 
-    def __hash__(self) -> int:
-        return hash(self.basedir)
-
-    def for_run(self) -> FileStorageObserver:
-        """Return itself, or a copy while another run uses it: nested runs may share it."""
-        other = copy.copy(self) if self.is_busy else self
-        other.dir, other.run_entry, other.is_ending = None, {}, False
-        return other
+    def _reset(self) -> None:
+        self.dir, self.run_entry = None, {}
+        self._warned: set[tuple[str, str]] = set()
+        self._sources: dict[str, str] = {}  # name → where it is stored
+        self._stored: set[str] = set()  # the files that are perhaps not on the disk yet
+        self._info_state = self._info_data = b""
+        self._metrics: dict[str, dict[str, list[str]]] = {}
 
     # -- events (described in RunObserver) ------------------------------------------------
 
@@ -3275,33 +3349,6 @@ class FileStorageObserver(RunObserver):
             raise ObserverError(f"run id {run_id!r} has a slash, or begins with '.', '_' or '-'")
         if os.path.lexists(os.path.join(self.basedir, str(run_id))):
             raise ObserverError(f"run {run_id!r} exists in {self.basedir}")
-
-    def queued_event(  # noqa: D102
-        self,
-        ex_info: Config,
-        command: str,
-        host_info: Config,
-        queue_time: datetime.datetime,
-        config: Config,
-        meta_info: Config,
-        _id: Any,
-    ) -> str:
-        entry = {"status": "QUEUED", "queue_time": _iso(queue_time), "heartbeat": None}
-        return self._begin(entry, ex_info, command, host_info, config, meta_info, _id)
-
-    def started_event(  # noqa: D102
-        self,
-        ex_info: Config,
-        command: str,
-        host_info: Config,
-        start_time: datetime.datetime,
-        config: Config,
-        meta_info: Config,
-        _id: Any,
-    ) -> str:
-        now = _iso(start_time)
-        entry = {"status": "RUNNING", "start_time": now, "heartbeat": now}
-        return self._begin(entry, ex_info, command, host_info, config, meta_info, _id)
 
     def experiment_event(self, ex_info: Config, diff: str) -> None:  # noqa: D102
         self.run_entry["experiment"] = self._stored_experiment(ex_info)
@@ -3317,17 +3364,6 @@ class FileStorageObserver(RunObserver):
         self.run_entry["result"] = self._clean(result, "the result")
         if not self.is_ending:
             self._save_run()
-
-    def completed_event(self, stop_time: datetime.datetime, result: Any) -> None:  # noqa: D102
-        self.run_entry["result"] = self._clean(result, "the result")
-        self._end("COMPLETED", stop_time)
-
-    def interrupted_event(self, interrupt_time: datetime.datetime, status: str) -> None:  # noqa: D102
-        self._end(status, interrupt_time)
-
-    def failed_event(self, fail_time: datetime.datetime, fail_trace: list[str]) -> None:  # noqa: D102
-        self.run_entry["fail_trace"] = fail_trace
-        self._end("FAILED", fail_time)
 
     def resource_event(self, filename: str) -> None:  # noqa: D102
         entry = [filename, self._store_once(self.resource_dir, filename)]
@@ -3419,26 +3455,14 @@ class FileStorageObserver(RunObserver):
                 _log.warning("%s: a value of type %s is recorded as its repr", what, kind)
         return clean
 
-    def _begin(
-        self,
-        entry: Config,
-        ex_info: Config,
-        command: str,
-        host_info: Config,
-        config: Config,
-        meta_info: Config,
-        _id: Any,
-    ) -> str:
+    def _begin(self, entry: Config, command: str, run_id: Any, *facts: Config) -> str:
         """Make the run directory with all its files; leave nothing behind if that fails."""
-        self._warned: set[tuple[str, str]] = set()
-        self._sources: dict[str, str] = {}  # name → where it is stored
-        self._stored: set[str] = set()  # the files that are perhaps not on the disk yet
-        self._info_state = self._info_data = b""
-        self._metrics: dict[str, dict[str, list[str]]] = {}
+        ex_info, host_info, config, meta_info = facts
         try:
-            old = self._rejoined(str(_id)) if self.rejoins else {}
-            run_id = str(_id) if old else self._make_directory(_id)
+            old = self._rejoined(str(run_id)) if self.rejoins else {}
+            run_id = str(run_id) if old else self._make_directory(run_id)
             try:
+                times = {k: v if k == "status" else _iso(v) for k, v in entry.items()}
                 self.run_entry = {
                     "command": command,
                     "host": self._clean(dict(host_info), "host information"),
@@ -3447,10 +3471,11 @@ class FileStorageObserver(RunObserver):
                     "resources": old.get("resources", []),
                     "artifacts": old.get("artifacts", []),
                     "result": None,
+                    "heartbeat": None,
                     "stop_time": None,
                     "fail_trace": None,
                     "beat_interval": meta_info.get("beat_interval"),
-                    **entry,
+                    **times,
                     **_attempts(old),
                 }
                 self.run_entry["meta"].pop("beat_interval", None)
@@ -3475,7 +3500,7 @@ class FileStorageObserver(RunObserver):
                 f"cannot record the run in {error.filename or self.basedir}: {error.strerror}"
             ) from error
         self.output_path = self._path("cout.txt")
-        return run_id
+        return str(run_id)
 
     def _rejoined(self, run_id: str) -> Config:
         """Open the directory of a run that goes on; return its run.json, or {} without one."""
@@ -3568,9 +3593,10 @@ class FileStorageObserver(RunObserver):
         finally:
             os.close(file)
 
-    def _end(self, status: str, stop_time: datetime.datetime) -> None:
+    def _end(self, **fields: Any) -> None:
         """Write the last state of everything, so that it is on the disk when this returns."""
-        self.run_entry.update(status=status, stop_time=_iso(stop_time))
+        fields["stop_time"] = _iso(fields["stop_time"])
+        self.run_entry.update(self._clean(fields, "the result"))
         metrics = {
             name: {column: _Json(f"[{', '.join(texts)}]") for column, texts in columns.items()}
             for name, columns in self._metrics.items()
@@ -3683,7 +3709,7 @@ def _bson_key(key: Any) -> str:
     return re.sub(r"^\$", "@", text).replace(".", ",")
 
 
-class MongoObserver(RunObserver):
+class MongoObserver(_Recorder):
     """Records each run as a document of a MongoDB database. Needs PyMongo.
 
     Args:
@@ -3746,33 +3772,14 @@ class MongoObserver(RunObserver):
         self._has_overwritten = False
         self._reset()
 
-    @classmethod
-    def create(cls, *args: Any, **kwargs: Any) -> MongoObserver:
-        """Make an observer: an older spelling of the constructor."""
-        return cls(*args, **kwargs)
-
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.runs.full_name!r})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, MongoObserver) and self._key() == other._key()
-
-    def __hash__(self) -> int:
-        return hash(self._key())
 
     def _key(self) -> Any:
         return self._url, self.runs.full_name, self.overwrite
 
-    def for_run(self) -> MongoObserver:
-        """Return itself, or a copy while another run uses it: nested runs may share it."""
-        other = copy.copy(self) if self.is_busy else self
-        other._reset()
-        return other
-
     def _reset(self) -> None:
-        """Forget the run."""
-        self.run_entry: Config = {}
-        self.is_ending = False
+        self.run_entry = {}
         self._sent: Config = {}  # the fields as the server has them: texts, or digests of others
         self._sources: dict[str, Any] = {}  # name → id of its file
         self._output_size = -1  # of what `run_entry` has
@@ -3802,33 +3809,6 @@ class MongoObserver(RunObserver):
         if self.overwrite is None and known:
             raise ObserverError(f"run {run_id!r} exists in {self!r}")
 
-    def queued_event(  # noqa: D102
-        self,
-        ex_info: Config,
-        command: str,
-        host_info: Config,
-        queue_time: datetime.datetime,
-        config: Config,
-        meta_info: Config,
-        _id: Any,
-    ) -> Any:
-        meta_info = {**meta_info, "queue_time": queue_time}
-        entry = {"status": "QUEUED", "queue_time": queue_time}
-        return self._begin(entry, ex_info, command, host_info, config, meta_info, _id)
-
-    def started_event(  # noqa: D102
-        self,
-        ex_info: Config,
-        command: str,
-        host_info: Config,
-        start_time: datetime.datetime,
-        config: Config,
-        meta_info: Config,
-        _id: Any,
-    ) -> Any:
-        entry = {"status": "RUNNING", "start_time": start_time, "heartbeat": start_time}
-        return self._begin(entry, ex_info, command, host_info, config, meta_info, _id)
-
     def experiment_event(self, ex_info: Config, diff: str) -> None:  # noqa: D102
         self.run_entry["experiment"] = self._stored_experiment(ex_info)
         if diff:
@@ -3844,15 +3824,6 @@ class MongoObserver(RunObserver):
         self.run_entry.update(info={**info, **links}, heartbeat=beat_time, result=result)
         self._take_output()
         self._save()
-
-    def completed_event(self, stop_time: datetime.datetime, result: Any) -> None:  # noqa: D102
-        self._end(status="COMPLETED", stop_time=stop_time, result=result)
-
-    def interrupted_event(self, interrupt_time: datetime.datetime, status: str) -> None:  # noqa: D102
-        self._end(status=status, stop_time=interrupt_time)
-
-    def failed_event(self, fail_time: datetime.datetime, fail_trace: list[str]) -> None:  # noqa: D102
-        self._end(status="FAILED", stop_time=fail_time, fail_trace=fail_trace)
 
     def resource_event(self, filename: str) -> None:  # noqa: D102
         digest = _file_md5(filename)
@@ -3916,23 +3887,16 @@ class MongoObserver(RunObserver):
 
     # -------------------------------------------------------------------------------------
 
-    def _begin(
-        self,
-        entry: Config,
-        ex_info: Config,
-        command: str,
-        host_info: Config,
-        config: Config,
-        meta_info: Config,
-        _id: Any,
-    ) -> Any:
-        """Insert the document; `_id` stays what it is, or is one more than the last."""
+    def _begin(self, entry: Config, command: str, run_id: Any, *facts: Config) -> Any:
+        """Insert the document; its id is the given one, or one more than the last."""
+        ex_info, host_info, config, meta_info = facts
+        queued = {k: entry[k] for k in entry.keys() & {"queue_time"}}  # where Sacred has it
         self.run_entry = {
             "format": "MongoObserver-0.7.0",  # the shape, as Sacred calls it
             "command": command,
             "host": host_info,
             "config": config,
-            "meta": meta_info,
+            "meta": {**meta_info, **queued},
             "experiment": self._stored_experiment(ex_info),
             "resources": [],
             "artifacts": [],
@@ -3944,12 +3908,10 @@ class MongoObserver(RunObserver):
             **entry,
         }
         document = {key: _bsonable(value) for key, value in self.run_entry.items()}
-        given = self.overwrite if _id is None else _mongo_id(_id)
-        run_id = self.first_id
+        given = self.overwrite if run_id is None else _mongo_id(run_id)
         while True:
-            if given is None:
-                run_id = max(self.free_id(), run_id)
-            self.run_entry["_id"] = document["_id"] = run_id if given is None else given
+            free = max(self.free_id(), self.first_id) if given is None else given
+            self.run_entry["_id"] = document["_id"] = free
             try:
                 if given is not None and (given == self.overwrite or self.rejoins):
                     self._replace(document)
