@@ -2252,7 +2252,7 @@ class _FdCapture(_Capture):
         self._saved: list[int] = []
         self._control, self._answers = control[1], answers[0]
         os.write(self._control, code)
-        self._started = self._is_stopped = self._is_running = False
+        self._started = self._is_stopped = self._is_gone = False
         self._unanswered, self._answer = 0, b""
         self._owner = os.getpid()
         self._lock = threading.Lock()
@@ -2302,39 +2302,34 @@ class _FdCapture(_Capture):
                 ended = self._copy_unbegun()
             for fd in self._writers:
                 os.close(fd)
-            self._is_running = True
-            if ended:
-                self._kill()
-            elif self._started:
+            if self._started and not ended:
                 # It answers at once, unless the terminal does not take what it passes on. It may
                 # go on when it has answered, for a process that outlives the run may still print.
                 self._ask(30.0)
-                self._reap()
             else:
-                self._kill()
-                self._reap()
+                self._is_gone = self._is_reaped()
+                if not self._is_gone:  # it has nothing to do, and has not begun
+                    os.kill(self._pid, signal.SIGKILL)
             os.close(self._control)
             os.close(self._answers)
+            if not ended:
+                self._reap()
             self._started = False
 
-    def _kill(self) -> None:
-        """End the copier, which has nothing to do."""
+    def _is_reaped(self) -> bool:
+        """Tell whether the process that was started has ended, as it does when it has begun."""
         try:
-            if os.waitpid(self._pid, os.WNOHANG) == (0, 0):
-                os.kill(self._pid, signal.SIGKILL)
-            else:
-                self._is_running = False
+            return self._is_gone or os.waitpid(self._pid, os.WNOHANG) != (0, 0)
         except ChildProcessError:
-            self._is_running = False  # the experiment has waited for all its children
+            return True  # the experiment has waited for all its children
 
     def _reap(self) -> None:
-        """Wait for the copier, which is about to end."""
-        if self._is_running:
-            self._is_running = False
-            try:
-                os.waitpid(self._pid, 0)
-            except ChildProcessError:
-                pass  # the experiment has waited for all its children
+        """Wait for the process that was started: it has ended, or is about to."""
+        deadline = time.monotonic() + 1
+        while not self._is_gone and time.monotonic() < deadline:
+            self._is_gone = self._is_reaped()
+            if not self._is_gone:
+                time.sleep(0.0002)
 
     def _copy_unbegun(self) -> bool:
         """Do what the copier has not begun; tell whether that was all there will ever be.

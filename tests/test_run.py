@@ -739,7 +739,9 @@ def test_long_chains_of_exceptions_are_recorded_whole(place):
         "-F", "runs",
     )  # fmt: skip
     trace = "".join(done.run().run["fail_trace"])
-    assert "number 0\n" in trace and "number 1499\n" in trace and "minisacred.py" not in trace
+    assert "number 1499\n" in trace and "minisacred.py" not in trace
+    if sys.version_info >= (3, 10):  # before, Python itself leaves out what is that deep
+        assert "number 0\n" in trace
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs POSIX signals")
