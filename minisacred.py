@@ -3555,14 +3555,13 @@ class FileStorageObserver(_Recorder):
     def _save_info(self, info: Config) -> None:
         """Write info.json if the info has changed: marshal finds that out much faster than json."""
         state = _state_of(info)
-        if not state or state != self._info_state:
-            info = _snapshot(info)  # so that state and file tell of the same moment
-            state = _state_of(info)
-            data = _json_bytes(self._clean(info, "info"))
+        # Others may change it between this and the next line, and back again: the last time counts.
+        if not state or state != self._info_state or self.is_ending:
+            data = _json_bytes(self._clean(_snapshot(info), "info"))
             if data != self._info_data:
                 self._write("info.json", data)
-            strange = any(what == "info" for what, _ in self._warned)
-            self._info_state, self._info_data = b"" if strange else state, data
+            is_plain = all(what != "info" for what, _ in self._warned)
+            self._info_state, self._info_data = state if is_plain else b"", data
 
     def _keep_metric(self, name: str, columns: dict[str, str]) -> None:
         """Keep the JSON text of measurements, as metrics.json will have it in the end."""
@@ -3600,7 +3599,7 @@ class FileStorageObserver(_Recorder):
             self._write("metrics.json", _json_bytes(metrics))
         self._save_run()
         folders = {os.path.dirname(path) for path in self._stored}
-        _sync(*map(self._path, _OWN_FILES), *self._stored, *folders, self._path(), self.basedir)
+        _sync(*map(self._path, _OWN_FILES), *self._stored, *folders, self._path())
         self._stored.clear()
 
 

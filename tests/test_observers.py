@@ -709,4 +709,4 @@ def test_whatever_a_run_has_stored_is_synced_when_it_ends(place):
     }
     files = [p for p in (place.path / "runs").rglob("*") if p.is_file()]
     assert {str(p.relative_to(place.path)) for p in files} <= synced
-    assert {"runs", "runs/1", "runs/_sources"} <= synced
+    assert {"runs/1", "runs/_sources"} <= synced

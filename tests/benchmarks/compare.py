@@ -129,7 +129,7 @@ ex.run()
 
 BEATS = """
 class Observer(FileStorageObserver):
-    beats = 0
+    beats, wants_output = 0, False  # as the file observer itself, which needs no text
     def heartbeat_event(self, **arguments):
         super().heartbeat_event(**arguments)
         Observer.beats += 1
