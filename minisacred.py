@@ -179,6 +179,15 @@ class _ScopeError(InvalidConfigError, SyntaxError):
         return str(self.args[0])
 
 
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return `; did you mean …?` for the known name closest to `name`, or nothing."""
+    import difflib  # 3 ms, needed only for an error
+
+    longer = [k for k in sorted(known) if k.startswith(name) and len(name) > 2]
+    close = longer or difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
 class ConfigAddedError(ConfigError):
     """An update names an entry that neither the configuration nor a captured function has."""
 
@@ -219,15 +228,6 @@ class _UsageError(SacredError):
     """The command line asks for something that does not exist."""
 
     exit_code = 2
-
-
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return `; did you mean …?` for the known name closest to `name`, or nothing."""
-    import difflib  # 3 ms, needed only for an error
-
-    longer = [k for k in sorted(known) if k.startswith(name) and len(name) > 2]
-    close = longer or difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 # ======================================================================================
@@ -337,6 +337,21 @@ def _set_path(tree: Config, path: str, value: Any) -> None:
     tree[last] = value
 
 
+#: What JSON makes of a key that is a float: its dot divides no path.
+_FLOAT = re.compile(r"-?\d+\.\d+(e[+-]?\d+)?")
+
+
+def _merged(base: Mapping[Any, Any], update: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return `base` with `update` merged into it, key by key at every depth."""
+    result = dict(base)
+    for key, value in update.items():
+        old = result.get(key)
+        if isinstance(value, dict) and isinstance(old, dict):
+            value = _merged(old, value)
+        result[key] = value
+    return result
+
+
 def _nested(updates: Mapping[Any, Any], path: str = "") -> Config:
     """Return `updates`, whose keys at any depth may be dotted, as nested dictionaries."""
     if path.count(".") > _MAX_DEPTH:
@@ -357,10 +372,6 @@ def _nested(updates: Mapping[Any, Any], path: str = "") -> Config:
     return tree
 
 
-#: What JSON makes of a key that is a float: its dot divides no path.
-_FLOAT = re.compile(r"-?\d+\.\d+(e[+-]?\d+)?")
-
-
 def _leaf_paths(tree: Mapping[Any, Any], top: Path = ()) -> Iterator[tuple[Path, Any]]:
     """Yield the path and value of each entry that is not a non-empty dictionary."""
     for key, value in tree.items():
@@ -376,17 +387,6 @@ def _leaves(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, An
     return ((_join(prefix, *path), value) for path, value in _leaf_paths(tree))
 
 
-def _merged(base: Mapping[Any, Any], update: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return `base` with `update` merged into it, key by key at every depth."""
-    result = dict(base)
-    for key, value in update.items():
-        old = result.get(key)
-        if isinstance(value, dict) and isinstance(old, dict):
-            value = _merged(old, value)
-        result[key] = value
-    return result
-
-
 # ======================================================================================
 # 5. Values
 #
@@ -397,9 +397,15 @@ def _merged(base: Mapping[Any, Any], update: Mapping[Any, Any]) -> dict[Any, Any
 
 #: The methods that change a container in place; both families replace just these.
 _DICT_MUTATORS = "__setitem__ __delitem__ __ior__ clear pop popitem setdefault update".split()
+
+
 _LIST_MUTATORS = (
     "__setitem__ __delitem__ __iadd__ __imul__ append clear extend insert pop remove reverse sort"
 ).split()
+
+
+class _NotSerializable(InvalidConfigError):
+    """A value has a type that a configuration cannot hold."""
 
 
 def _check_key(key: Any, path: str) -> None:
@@ -424,10 +430,6 @@ def _check_key(key: Any, path: str) -> None:
     if problem:
         where = f"{path}: the" if path else "the"
         raise InvalidConfigError(f"{where} key {key!r} {problem}; choose another name")
-
-
-class _NotSerializable(InvalidConfigError):
-    """A value has a type that a configuration cannot hold."""
 
 
 def _is_numpy(value: Any) -> bool:
@@ -517,6 +519,8 @@ def _refuse(name: str) -> Any:
 
 
 _override(_ReadOnlyDict, _DICT_MUTATORS, _refuse)
+
+
 _override(_ReadOnlyList, _LIST_MUTATORS, _refuse)
 
 
@@ -530,6 +534,32 @@ def _read_only(value: Any) -> Any:
 
 
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
+
+
+def _like(old: Any, items: Iterable[Any]) -> Any:
+    """Return items as the kind of sequence that `old` is: list, tuple, namedtuple or array."""
+    if _is_numpy(old):
+        return sys.modules["numpy"].array(list(items))
+    if not isinstance(old, tuple):
+        return list(items)
+    try:
+        return old._make(items)  # type: ignore[attr-defined]
+    except (AttributeError, TypeError):  # no namedtuple, or not as many items
+        return tuple(items)
+
+
+def _as_stored(value: Any, old: Any) -> Any:
+    """Undo what JSON does to tuples, paths and NaN, in the value for an entry that was `old`."""
+    if isinstance(value, list) and isinstance(old, (list, tuple)):
+        return _like(old, [*map(_as_stored, value, old), *value[len(old) :]])
+    if isinstance(value, str) and isinstance(old, os.PathLike):
+        try:
+            return type(old)(value)  # type: ignore[call-arg]
+        except Exception:  # it is made of other things than its name
+            return value
+    if isinstance(old, float) and value in ("NaN", "Infinity", "-Infinity"):
+        return float(value)
+    return value
 
 
 class _Typed:
@@ -580,32 +610,6 @@ class _Typed:
         if isinstance(old, (list, tuple)) and isinstance(self.value, (list, tuple)):
             return _like(old, self.value)
         return self.value
-
-
-def _like(old: Any, items: Iterable[Any]) -> Any:
-    """Return items as the kind of sequence that `old` is: list, tuple, namedtuple or array."""
-    if _is_numpy(old):
-        return sys.modules["numpy"].array(list(items))
-    if not isinstance(old, tuple):
-        return list(items)
-    try:
-        return old._make(items)  # type: ignore[attr-defined]
-    except (AttributeError, TypeError):  # no namedtuple, or not as many items
-        return tuple(items)
-
-
-def _as_stored(value: Any, old: Any) -> Any:
-    """Undo what JSON does to tuples, paths and NaN, in the value for an entry that was `old`."""
-    if isinstance(value, list) and isinstance(old, (list, tuple)):
-        return _like(old, [*map(_as_stored, value, old), *value[len(old) :]])
-    if isinstance(value, str) and isinstance(old, os.PathLike):
-        try:
-            return type(old)(value)  # type: ignore[call-arg]
-        except Exception:  # it is made of other things than its name
-            return value
-    if isinstance(old, float) and value in ("NaN", "Infinity", "-Infinity"):
-        return float(value)
-    return value
 
 
 def _settled(value: Any) -> Any:
@@ -674,6 +678,13 @@ def _combined(earlier: Any, later: Any, path: str = "") -> Any:
 # ======================================================================================
 
 
+def _comparable(value: Any) -> Any:
+    try:
+        return _normalise(value, "")
+    except InvalidConfigError:
+        return repr(type(value))
+
+
 class _Record:
     """What was learnt about the fixed entries while sources were evaluated."""
 
@@ -689,68 +700,6 @@ class _Record:
         else:
             self.defaults[path] = default
             self.modified.add(path)
-
-
-def _comparable(value: Any) -> Any:
-    try:
-        return _normalise(value, "")
-    except InvalidConfigError:
-        return repr(type(value))
-
-
-class _Fixing:
-    """Puts fixed values in the place of assigned ones, for the entries of one ingredient."""
-
-    def __init__(self, tree: Config, prefix: Path, record: _Record) -> None:
-        self.tree, self.prefix, self.record = tree, prefix, record
-
-    def __call__(self, name: str, value: Any) -> Any:
-        """Return what `name = value` assigns."""
-        if name not in self.tree:
-            return value
-        return self.fixed(value, self.tree[name], (*self.prefix, name))
-
-    def unrecorded(self) -> _Fixing:
-        """Return the same for values that contain what was fixed before: no news in that."""
-        return _Fixing(self.tree, self.prefix, _Record())
-
-    def fixed(self, value: Any, fix: Any, path: Path) -> Any:
-        """Return `value`, just assigned at `path`, with the fixed value or values `fix`."""
-        if isinstance(fix, _Typed) and isinstance(fix.value, dict) and not isinstance(value, str):
-            fix = fix.tree
-        if isinstance(value, (_FixedDict, _FixedList)) and value.fixing is self:
-            if value.fix is fix:
-                return value
-        if isinstance(fix, dict):
-            return self._with_parts(value, fix, path)
-        new = _as_stored(fix, value)
-        if isinstance(fix, _Typed):
-            new = fix.as_type_of(value, ".".join(path))
-        self.record.note(path, value, new)
-        if isinstance(new, list):
-            return _like(value, new) if _is_numpy(value) else _FixedList(new, self, fix, path)
-        return _plain(new)
-
-    def _with_parts(self, value: Any, fix: Config, path: Path) -> Any:
-        """Return `value` with the entries or elements in `fix` in their places."""
-        if isinstance(value, dict):
-            self.record.note(path, {}, {})
-            made = _FixedDict(value, self, fix, path)
-            if isinstance(value, _Dict) or type(value) is dict:
-                return made
-            value = copy.copy(value)  # a Counter, say, whose type matters more in the scope
-            for key, item in made.items():
-                value[key] = item
-            return value
-        plain = value.tolist() if _is_numpy(value) else value
-        if isinstance(plain, (list, tuple)):
-            items = _FixedList(plain, self, fix, path)
-            if isinstance(value, list):
-                return items  # it may grow until it has all the elements that are fixed
-            items.check()
-            return _like(value, items)
-        self.record.note(path, value, {})
-        return _FixedDict({}, self, fix, path)
 
 
 class _FixedDict(_Dict):
@@ -819,6 +768,61 @@ class _FixedList(_List):
             _index(name, self, _join(*self.path))
 
 
+class _Fixing:
+    """Puts fixed values in the place of assigned ones, for the entries of one ingredient."""
+
+    def __init__(self, tree: Config, prefix: Path, record: _Record) -> None:
+        self.tree, self.prefix, self.record = tree, prefix, record
+
+    def __call__(self, name: str, value: Any) -> Any:
+        """Return what `name = value` assigns."""
+        if name not in self.tree:
+            return value
+        return self.fixed(value, self.tree[name], (*self.prefix, name))
+
+    def unrecorded(self) -> _Fixing:
+        """Return the same for values that contain what was fixed before: no news in that."""
+        return _Fixing(self.tree, self.prefix, _Record())
+
+    def fixed(self, value: Any, fix: Any, path: Path) -> Any:
+        """Return `value`, just assigned at `path`, with the fixed value or values `fix`."""
+        if isinstance(fix, _Typed) and isinstance(fix.value, dict) and not isinstance(value, str):
+            fix = fix.tree
+        if isinstance(value, (_FixedDict, _FixedList)) and value.fixing is self:
+            if value.fix is fix:
+                return value
+        if isinstance(fix, dict):
+            return self._with_parts(value, fix, path)
+        new = _as_stored(fix, value)
+        if isinstance(fix, _Typed):
+            new = fix.as_type_of(value, ".".join(path))
+        self.record.note(path, value, new)
+        if isinstance(new, list):
+            return _like(value, new) if _is_numpy(value) else _FixedList(new, self, fix, path)
+        return _plain(new)
+
+    def _with_parts(self, value: Any, fix: Config, path: Path) -> Any:
+        """Return `value` with the entries or elements in `fix` in their places."""
+        if isinstance(value, dict):
+            self.record.note(path, {}, {})
+            made = _FixedDict(value, self, fix, path)
+            if isinstance(value, _Dict) or type(value) is dict:
+                return made
+            value = copy.copy(value)  # a Counter, say, whose type matters more in the scope
+            for key, item in made.items():
+                value[key] = item
+            return value
+        plain = value.tolist() if _is_numpy(value) else value
+        if isinstance(plain, (list, tuple)):
+            items = _FixedList(plain, self, fix, path)
+            if isinstance(value, list):
+                return items  # it may grow until it has all the elements that are fixed
+            items.check()
+            return _like(value, items)
+        self.record.note(path, value, {})
+        return _FixedDict({}, self, fix, path)
+
+
 def _restoring(base: type) -> Callable[[str], Any]:
     def make(name: str) -> Any:
         method = getattr(base, name)
@@ -834,6 +838,8 @@ def _restoring(base: type) -> Callable[[str], Any]:
 
 
 _override(_FixedDict, [n for n in _DICT_MUTATORS if n != "setdefault"], _restoring(dict))
+
+
 _override(_FixedList, _LIST_MUTATORS, _restoring(list))
 
 
@@ -1023,6 +1029,23 @@ def _compiling(function: Callable[..., Any]) -> Callable[..., Any]:
     return compiling
 
 
+def _is_code_of(code: types.CodeType, tree: ast.Module) -> bool:
+    """Tell whether the syntax tree of a function makes just that code."""
+
+    def parts(code: types.CodeType) -> Any:
+        plain = [c for c in code.co_consts if not isinstance(c, types.CodeType)]
+        return code.co_code, code.co_names, code.co_varnames, plain
+
+    made = compile(tree, code.co_filename, "exec").co_consts
+    functions = [c for c in made if isinstance(c, types.CodeType) and c.co_name == code.co_name]
+    # That of a function which uses names of an outer one cannot be made without that one.
+    return bool(code.co_freevars) or any(parts(c) == parts(code) for c in functions)
+
+
+def _parse_lines(lines: Sequence[str]) -> ast.Module:
+    return ast.parse("if 1:\n" * lines[0][:1].isspace() + "".join(lines))
+
+
 @_compiling
 def _source_lines(function: types.FunctionType) -> list[str]:
     """Return the lines of a function's definition.
@@ -1049,23 +1072,6 @@ def _source_lines(function: types.FunctionType) -> list[str]:
                 break  # the file of some other text, such as all that exec() gets, has that name
             return lines[:end]
     raise LookupError
-
-
-def _is_code_of(code: types.CodeType, tree: ast.Module) -> bool:
-    """Tell whether the syntax tree of a function makes just that code."""
-
-    def parts(code: types.CodeType) -> Any:
-        plain = [c for c in code.co_consts if not isinstance(c, types.CodeType)]
-        return code.co_code, code.co_names, code.co_varnames, plain
-
-    made = compile(tree, code.co_filename, "exec").co_consts
-    functions = [c for c in made if isinstance(c, types.CodeType) and c.co_name == code.co_name]
-    # That of a function which uses names of an outer one cannot be made without that one.
-    return bool(code.co_freevars) or any(parts(c) == parts(code) for c in functions)
-
-
-def _parse_lines(lines: Sequence[str]) -> ast.Module:
-    return ast.parse("if 1:\n" * lines[0][:1].isspace() + "".join(lines))
 
 
 @_compiling
@@ -1099,6 +1105,58 @@ def _own_nodes(function: ast.FunctionDef) -> Iterator[ast.AST]:
         yield node
         if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
             stack.extend(ast.iter_child_nodes(node))
+
+
+#: The bits of a code object's flags that say which `from __future__ import` its file has.
+_FUTURE_FLAGS = 0x1FE0000
+
+
+def _inner_code(code: types.CodeType, name: str) -> types.CodeType:
+    """Return the code object called `name` inside another one."""
+    return next(c for c in code.co_consts if isinstance(c, types.CodeType) and c.co_name == name)
+
+
+def _comment_docs(function: types.FunctionType, lines: Sequence[str]) -> dict[str, str]:
+    """Return what the comments in a function say about the variables assigned in it.
+
+    A comment at the end of the statement counts, or one after a bracket that begins a value of
+    several lines; else the lines of comment right above.
+    """
+    import tokenize
+
+    ignored = [re.compile(pattern) for pattern in SETTINGS.CONFIG.IGNORED_COMMENTS]
+    start = function.__code__.co_firstlineno
+    comments: dict[int, str] = {}
+    whole_line, opening = set(), set()
+    for token in tokenize.generate_tokens(iter(lines).__next__):
+        if token.type == tokenize.COMMENT:
+            text = token.string.lstrip("#!:").strip()
+            if text and not any(pattern.search(text) for pattern in ignored):
+                line = token.start[0] + start - 1
+                comments[line] = text
+                before = token.line[: token.start[1]].strip()
+                if not before:
+                    whole_line.add(line)
+                elif before[-1] in "([{":
+                    opening.add(line)
+
+    docs: dict[str, str] = {}
+    for node in _own_nodes(_parse_function(function, lines)):
+        if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
+            doc = comments.get(node.end_lineno or 0)
+            if not doc and node.lineno in opening:
+                doc = comments[node.lineno]
+            if not doc:
+                above: list[str] = []
+                line = node.lineno - 1
+                while line in whole_line:
+                    above.insert(0, comments[line])
+                    line -= 1
+                doc = " ".join(above)
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            for name in itertools.chain(*map(_bound_names, targets)) if doc else ():
+                docs.setdefault(name, doc)
+    return docs
 
 
 class _ConfigScope(_Source):
@@ -1226,56 +1284,11 @@ class _ConfigScope(_Source):
         return code
 
 
-#: The bits of a code object's flags that say which `from __future__ import` its file has.
-_FUTURE_FLAGS = 0x1FE0000
-
-
-def _inner_code(code: types.CodeType, name: str) -> types.CodeType:
-    """Return the code object called `name` inside another one."""
-    return next(c for c in code.co_consts if isinstance(c, types.CodeType) and c.co_name == name)
-
-
-def _comment_docs(function: types.FunctionType, lines: Sequence[str]) -> dict[str, str]:
-    """Return what the comments in a function say about the variables assigned in it.
-
-    A comment at the end of the statement counts, or one after a bracket that begins a value of
-    several lines; else the lines of comment right above.
-    """
-    import tokenize
-
-    ignored = [re.compile(pattern) for pattern in SETTINGS.CONFIG.IGNORED_COMMENTS]
-    start = function.__code__.co_firstlineno
-    comments: dict[int, str] = {}
-    whole_line, opening = set(), set()
-    for token in tokenize.generate_tokens(iter(lines).__next__):
-        if token.type == tokenize.COMMENT:
-            text = token.string.lstrip("#!:").strip()
-            if text and not any(pattern.search(text) for pattern in ignored):
-                line = token.start[0] + start - 1
-                comments[line] = text
-                before = token.line[: token.start[1]].strip()
-                if not before:
-                    whole_line.add(line)
-                elif before[-1] in "([{":
-                    opening.add(line)
-
-    docs: dict[str, str] = {}
-    for node in _own_nodes(_parse_function(function, lines)):
-        if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
-            doc = comments.get(node.end_lineno or 0)
-            if not doc and node.lineno in opening:
-                doc = comments[node.lineno]
-            if not doc:
-                above: list[str] = []
-                line = node.lineno - 1
-                while line in whole_line:
-                    above.insert(0, comments[line])
-                    line -= 1
-                doc = " ".join(above)
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            for name in itertools.chain(*map(_bound_names, targets)) if doc else ():
-                docs.setdefault(name, doc)
-    return docs
+def _one_line(error: object) -> str:
+    try:
+        return " ".join(str(error).split())
+    except Exception:  # a __str__ may raise anything
+        return "(it cannot be printed)"
 
 
 def _read_config_file(path: str) -> Config:
@@ -1299,13 +1312,6 @@ def _read_config_file(path: str) -> Config:
     if not isinstance(entries, dict):
         raise ConfigError(f"config file {path} holds no mapping of names to values at its top")
     return entries
-
-
-def _one_line(error: object) -> str:
-    try:
-        return " ".join(str(error).split())
-    except Exception:  # a __str__ may raise anything
-        return "(it cannot be printed)"
 
 
 def _load_toml(file: Any) -> Any:
@@ -1335,6 +1341,17 @@ _CONFIG_FILES: dict[str, Callable[[Any], Any]] = {
 }
 
 
+def _dataclass_dicts(value: Any) -> Any:
+    """Return the tree with dataclass instances in it as dictionaries."""
+    if hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
+        value = {name: getattr(value, name) for name in value.__dataclass_fields__}
+    if isinstance(value, dict):
+        return {k: _dataclass_dicts(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_dataclass_dicts, value)) if type(value) in (list, tuple) else value
+    return value
+
+
 def _source(entries: Any, **more: Any) -> _Source:
     """Return the config source for what users pass as one: see `Ingredient.add_config`."""
     if isinstance(entries, _Source):
@@ -1352,17 +1369,6 @@ def _source(entries: Any, **more: Any) -> _Source:
             f"not {entries!r}"
         )
     return _ConfigDict({**(entries or {}), **more})
-
-
-def _dataclass_dicts(value: Any) -> Any:
-    """Return the tree with dataclass instances in it as dictionaries."""
-    if hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
-        value = {name: getattr(value, name) for name in value.__dataclass_fields__}
-    if isinstance(value, dict):
-        return {k: _dataclass_dicts(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(map(_dataclass_dicts, value)) if type(value) in (list, tuple) else value
-    return value
 
 
 # ======================================================================================
@@ -1419,6 +1425,10 @@ def _place(
     return dict(merge(config, entries))
 
 
+def _split(path: str) -> Path:
+    return tuple(path.split(".")) if path else ()
+
+
 def _resolve_named(
     chosen: Sequence[tuple[str, _Source]], updates: Config, record: _Record, logger: Any
 ) -> Config:
@@ -1435,10 +1445,6 @@ def _resolve_named(
         entries = source.evaluate(fix, _get_path(named, path) or {}, {"_log": logger})
         named = _place(named, path, _plain(entries))
     return dict(_combined(named, updates))
-
-
-def _split(path: str) -> Path:
-    return tuple(path.split(".")) if path else ()
 
 
 def _resolve_layer(
@@ -1472,32 +1478,10 @@ def _resolve_layer(
     return {**entries, **added}
 
 
-def _resolve_config(
-    layers: Sequence[_Layer], fixed: Config, record: _Record, command: str, logger: Any
-) -> tuple[Config, _ConfigSummary]:
-    """Evaluate all config sources but the named configs.
-
-    Args:
-        layers: the ingredients' and, last, the experiment's, those used before their users.
-        fixed, record: the fixed values, and what is known of them; see `_resolve_named`.
-        command, logger: passed to the config hooks.
-
-    Returns: the configuration and how it differs from the defaults.
-    """
-    config: Config = {}
-    for layer in layers:
-        entries = _resolve_layer(layer, config, fixed, record, logger)
-        config = _place(config, layer.path, entries)
-        for hook in layer.hooks:
-            update = hook(_plain(config), command, logger) or {}
-            name = getattr(hook, "__name__", "config hook")
-            if not isinstance(update, dict):
-                raise ConfigError(f"config hook {name!r} must return a dictionary, not {update!r}")
-            source = _ConfigDict(_nested(update), name)
-            fix = _Fixing(_get_path(fixed, layer.path, {}), _split(layer.path), record)
-            config = _place(config, layer.path, source.evaluate(fix, {}, {}), _combined)
-    config = _normalise(config, "")
-    return config, _summarise(config, fixed, record)
+def _is_type_change(old: Any, new: Any) -> bool:
+    kinds = {type(old), type(new)}
+    alike = len(kinds) == 1 or kinds <= {int, float} or kinds <= {list, tuple}
+    return old is not None and not alike
 
 
 def _summarise(config: Config, fixed: Config, record: _Record) -> _ConfigSummary:
@@ -1528,10 +1512,32 @@ def _summarise(config: Config, fixed: Config, record: _Record) -> _ConfigSummary
     return summary
 
 
-def _is_type_change(old: Any, new: Any) -> bool:
-    kinds = {type(old), type(new)}
-    alike = len(kinds) == 1 or kinds <= {int, float} or kinds <= {list, tuple}
-    return old is not None and not alike
+def _resolve_config(
+    layers: Sequence[_Layer], fixed: Config, record: _Record, command: str, logger: Any
+) -> tuple[Config, _ConfigSummary]:
+    """Evaluate all config sources but the named configs.
+
+    Args:
+        layers: the ingredients' and, last, the experiment's, those used before their users.
+        fixed, record: the fixed values, and what is known of them; see `_resolve_named`.
+        command, logger: passed to the config hooks.
+
+    Returns: the configuration and how it differs from the defaults.
+    """
+    config: Config = {}
+    for layer in layers:
+        entries = _resolve_layer(layer, config, fixed, record, logger)
+        config = _place(config, layer.path, entries)
+        for hook in layer.hooks:
+            update = hook(_plain(config), command, logger) or {}
+            name = getattr(hook, "__name__", "config hook")
+            if not isinstance(update, dict):
+                raise ConfigError(f"config hook {name!r} must return a dictionary, not {update!r}")
+            source = _ConfigDict(_nested(update), name)
+            fix = _Fixing(_get_path(fixed, layer.path, {}), _split(layer.path), record)
+            config = _place(config, layer.path, source.evaluate(fix, {}, {}), _combined)
+    config = _normalise(config, "")
+    return config, _summarise(config, fixed, record)
 
 
 # ======================================================================================
@@ -1616,6 +1622,34 @@ def _fillable(function: Any) -> tuple[list[inspect.Parameter], list[str]]:
     return positional, [p.name for p in (*positional, *keywords)]
 
 
+def _signature_problem(
+    function: Callable[..., Any], args: Any, kwargs: Config, error: TypeError
+) -> TypeError:
+    """Return the exception for a call that Python refused with `error`."""
+    signature = _signature(function)
+    try:
+        signature.bind(*args, **kwargs)
+        return error  # the call was fine; the function is written in C and raised it itself
+    except TypeError:
+        pass
+    try:
+        bound = signature.bind_partial(*args, **kwargs).arguments
+    except TypeError:
+        return SignatureError(str(error))
+    missing = [
+        repr(p.name)
+        for p in signature.parameters.values()
+        if p.default is p.empty
+        and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+        and p.name not in bound
+    ]
+    return MissingConfigError(
+        f"{getattr(function, '__qualname__', function)}() missing {len(missing)} required "
+        f"argument{'s' * (len(missing) > 1)}: {', '.join(missing)} "
+        "(neither passed nor found in the configuration)"
+    )
+
+
 def _capture(function: Any, prefix: str | None = None) -> Any:
     """Return `function` with its missing parameters filled from the current run.
 
@@ -1679,34 +1713,6 @@ def _capture(function: Any, prefix: str | None = None) -> Any:
     return captured
 
 
-def _signature_problem(
-    function: Callable[..., Any], args: Any, kwargs: Config, error: TypeError
-) -> TypeError:
-    """Return the exception for a call that Python refused with `error`."""
-    signature = _signature(function)
-    try:
-        signature.bind(*args, **kwargs)
-        return error  # the call was fine; the function is written in C and raised it itself
-    except TypeError:
-        pass
-    try:
-        bound = signature.bind_partial(*args, **kwargs).arguments
-    except TypeError:
-        return SignatureError(str(error))
-    missing = [
-        repr(p.name)
-        for p in signature.parameters.values()
-        if p.default is p.empty
-        and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-        and p.name not in bound
-    ]
-    return MissingConfigError(
-        f"{getattr(function, '__qualname__', function)}() missing {len(missing)} required "
-        f"argument{'s' * (len(missing) > 1)}: {', '.join(missing)} "
-        "(neither passed nor found in the configuration)"
-    )
-
-
 # ======================================================================================
 # 10. Strict JSON and files
 #
@@ -1716,24 +1722,42 @@ def _signature_problem(
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
+
 #: Integers of more bits than this are written in hexadecimal: Python refuses to print them.
 _MAX_INT_BITS = 10_000
+
 
 _MAX_REPR = 10_000
 
 
-def _jsonable(value: Any, strange: list[str] | None = None, inside: tuple[int, ...] = ()) -> Any:
-    """Return `value` as what JSON can express; never raises.
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float))
 
-    What has no counterpart becomes its `repr`; its type is added to `strange`.
-    """
-    kind = type(value)
-    if kind is str or value is None or kind is bool or (kind is int and -(2**63) < value < 2**63):
-        return value
+
+def _strange_repr(value: Any, strange: list[str] | None = None) -> str:
+    """Return `repr(value)`, of limited length; never raises. Adds its type to `strange`."""
     try:
-        return _convert(value, strange, inside)
-    except BaseException:  # whatever a strange object raises while it is looked at
-        return _strange_repr(value, strange)
+        kind = str.__str__(type(value).__name__)
+    except BaseException:  # a metaclass may raise anything
+        kind = "strange"
+    if strange is not None:
+        strange.append(kind)
+    try:
+        text = str.__str__(repr(value))
+    except BaseException:  # and so may a __repr__
+        text = f"<{kind} object whose repr fails>"
+    return text if len(text) <= _MAX_REPR else text[:_MAX_REPR] + "…"
+
+
+def _json_key(key: Any) -> str:
+    try:
+        if isinstance(key, str):
+            return str.__str__(key)
+        if key is None or isinstance(key, (bool, int, float)):
+            return _encode(key) if key == key and abs(key or 0) != float("inf") else str(key)
+    except BaseException:  # a number of thousands of digits, or an object that fails all
+        pass
+    return _strange_repr(key)
 
 
 def _convert(value: Any, strange: list[str] | None, inside: tuple[int, ...]) -> Any:
@@ -1773,34 +1797,18 @@ def _convert(value: Any, strange: list[str] | None, inside: tuple[int, ...]) -> 
     return _strange_repr(value, strange)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float))
+def _jsonable(value: Any, strange: list[str] | None = None, inside: tuple[int, ...] = ()) -> Any:
+    """Return `value` as what JSON can express; never raises.
 
-
-def _json_key(key: Any) -> str:
+    What has no counterpart becomes its `repr`; its type is added to `strange`.
+    """
+    kind = type(value)
+    if kind is str or value is None or kind is bool or (kind is int and -(2**63) < value < 2**63):
+        return value
     try:
-        if isinstance(key, str):
-            return str.__str__(key)
-        if key is None or isinstance(key, (bool, int, float)):
-            return _encode(key) if key == key and abs(key or 0) != float("inf") else str(key)
-    except BaseException:  # a number of thousands of digits, or an object that fails all
-        pass
-    return _strange_repr(key)
-
-
-def _strange_repr(value: Any, strange: list[str] | None = None) -> str:
-    """Return `repr(value)`, of limited length; never raises. Adds its type to `strange`."""
-    try:
-        kind = str.__str__(type(value).__name__)
-    except BaseException:  # a metaclass may raise anything
-        kind = "strange"
-    if strange is not None:
-        strange.append(kind)
-    try:
-        text = str.__str__(repr(value))
-    except BaseException:  # and so may a __repr__
-        text = f"<{kind} object whose repr fails>"
-    return text if len(text) <= _MAX_REPR else text[:_MAX_REPR] + "…"
+        return _convert(value, strange, inside)
+    except BaseException:  # whatever a strange object raises while it is looked at
+        return _strange_repr(value, strange)
 
 
 def _number_texts(values: Sequence[Any]) -> list[str]:
@@ -2192,6 +2200,43 @@ class _SysCapture(_Capture):
                     handler.setStream(new)
 
 
+#: Those that are not stopped.
+_open_captures: list[_FdCapture] = []
+
+
+#: What the copier's interpreter runs: it reads the code of the four functions, then calls one.
+_COPIER = """import marshal, posix as os, select
+for code in marshal.loads(os.read(4, %d)):
+    globals()[code.co_name] = type(lambda: 0)(code, globals())
+_copy_output()"""
+
+
+@functools.lru_cache(1)
+def _has_foreign_code(count: int) -> bool:
+    """Tell whether C extensions not of the standard library are among the `count` modules."""
+    for module in list(sys.modules.values()):
+        file = getattr(module, "__dict__", {}).get("__file__")
+        if isinstance(file, str) and file.endswith((".so", ".pyd")) and "lib-dynload" not in file:
+            return True
+    return False
+
+
+def _flush_streams() -> None:
+    """Flush Python's streams, and C's where C code may have printed."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:  # a replaced, closed or broken stream
+            pass
+    if "ctypes" in sys.modules or _has_foreign_code(len(sys.modules)):
+        try:
+            import ctypes
+
+            ctypes.CDLL(None).fflush(None)
+        except Exception:  # no such function on this system
+            pass
+
+
 class _FdCapture(_Capture):
     """Captures what goes through the descriptors 1 and 2, whoever writes it.
 
@@ -2399,43 +2444,6 @@ class _FdCapture(_Capture):
                 os.close(fd)
             except OSError:
                 pass
-
-
-#: Those that are not stopped.
-_open_captures: list[_FdCapture] = []
-
-
-#: What the copier's interpreter runs: it reads the code of the four functions, then calls one.
-_COPIER = """import marshal, posix as os, select
-for code in marshal.loads(os.read(4, %d)):
-    globals()[code.co_name] = type(lambda: 0)(code, globals())
-_copy_output()"""
-
-
-def _flush_streams() -> None:
-    """Flush Python's streams, and C's where C code may have printed."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except Exception:  # a replaced, closed or broken stream
-            pass
-    if "ctypes" in sys.modules or _has_foreign_code(len(sys.modules)):
-        try:
-            import ctypes
-
-            ctypes.CDLL(None).fflush(None)
-        except Exception:  # no such function on this system
-            pass
-
-
-@functools.lru_cache(1)
-def _has_foreign_code(count: int) -> bool:
-    """Tell whether C extensions not of the standard library are among the `count` modules."""
-    for module in list(sys.modules.values()):
-        file = getattr(module, "__dict__", {}).get("__file__")
-        if isinstance(file, str) and file.endswith((".so", ".pyd")) and "lib-dynload" not in file:
-            return True
-    return False
 
 
 _CAPTURE_MODES = ("no", "sys", "fd")
@@ -2656,6 +2664,29 @@ def _python_files(folder: str) -> Iterator[str]:
         yield from (os.path.join(parent, name) for name in files if name.endswith(".py"))
 
 
+def _top(relative: str) -> str:
+    """Return the importable name at the beginning of a file's path."""
+    return relative.partition("/")[0].partition(".")[0]
+
+
+def _normal_name(name: str) -> str:
+    return name.replace("-", "_").replace(".", "_").lower()
+
+
+def _name_and_version(info: str) -> tuple[str, str] | None:
+    """Read name and version from a distribution's metadata."""
+    for name in ("METADATA", "PKG-INFO", ""):
+        try:
+            with open(os.path.join(info, name) if name else info, "rb") as file:
+                head = file.read(4096).decode("utf-8", "replace")
+        except OSError:
+            continue
+        fields = dict(line.split(": ", 1) for line in head.split("\n") if ": " in line)
+        if "Name" in fields and "Version" in fields:
+            return fields["Name"].strip(), fields["Version"].strip()
+    return None
+
+
 class _Distributions:
     """Finds the installed distribution that a module belongs to.
 
@@ -2773,29 +2804,6 @@ class _Distributions:
                 for owner in self._owners(os.path.join(entry, ""), [relative]):
                     return owner
         return None
-
-
-def _top(relative: str) -> str:
-    """Return the importable name at the beginning of a file's path."""
-    return relative.partition("/")[0].partition(".")[0]
-
-
-def _normal_name(name: str) -> str:
-    return name.replace("-", "_").replace(".", "_").lower()
-
-
-def _name_and_version(info: str) -> tuple[str, str] | None:
-    """Read name and version from a distribution's metadata."""
-    for name in ("METADATA", "PKG-INFO", ""):
-        try:
-            with open(os.path.join(info, name) if name else info, "rb") as file:
-                head = file.read(4096).decode("utf-8", "replace")
-        except OSError:
-            continue
-        fields = dict(line.split(": ", 1) for line in head.split("\n") if ": " in line)
-        if "Name" in fields and "Version" in fields:
-            return fields["Name"].strip(), fields["Version"].strip()
-    return None
 
 
 def _all_distributions() -> dict[str, str]:
@@ -3072,6 +3080,7 @@ def _by_priority(observers: Iterable[Any]) -> list[Any]:
 #: In the directory of a queued run; holds its priority, if it has one.
 _QUEUED_MARK = ".queued"
 
+
 #: The files that the file observer writes in a run directory; no artifact takes their names.
 _OWN_FILES = "run.json config.json cout.txt info.json metrics.json metrics.jsonl git.diff".split()
 
@@ -3110,6 +3119,17 @@ def _artifact_name(name: str, folder: str | None) -> str:
         if not os.path.isdir(parent):
             raise ObserverError(f"artifact name {name!r}: {parent} is a file, not a directory")
     return name
+
+
+def _special_files(folder: str, names: list[str]) -> list[str]:
+    """Return those of a directory's entries that cannot be copied: pipes, sockets, devices."""
+    special = []
+    for name in names:
+        kind = os.lstat(os.path.join(folder, name)).st_mode
+        if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind) or stat.S_ISLNK(kind)):
+            _log.warning("%s is no file, and is left out", os.path.join(folder, name))
+            special.append(name)
+    return special
 
 
 def _copy_as(source: str, target: str) -> None:
@@ -3168,17 +3188,6 @@ def _state_of(value: Any) -> bytes:
         return marshal.dumps(value)
     except ValueError:
         return b""
-
-
-def _special_files(folder: str, names: list[str]) -> list[str]:
-    """Return those of a directory's entries that cannot be copied: pipes, sockets, devices."""
-    special = []
-    for name in names:
-        kind = os.lstat(os.path.join(folder, name)).st_mode
-        if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind) or stat.S_ISLNK(kind)):
-            _log.warning("%s is no file, and is left out", os.path.join(folder, name))
-            special.append(name)
-    return special
 
 
 def _stored_sources(
@@ -3284,6 +3293,51 @@ class _Recorder(RunObserver):
     def _end(self, **fields: Any) -> None:
         """Complete the record with the last fields."""
         raise NotImplementedError
+
+
+def _attempts(old: Config) -> Config:
+    """Return what the entry of a run that goes on keeps of its earlier attempts."""
+    attempts = list(old.get("attempts", ()))
+    if old and old.get("status") != "QUEUED":
+        fields = ("start_time", "stop_time", "heartbeat", "status", "host")
+        attempts.append({name: old.get(name) for name in fields})
+        if old.get("status") == "RUNNING":
+            attempts[-1]["status"] = "DEAD"
+    kept = {"queue_time": old["queue_time"]} if "queue_time" in old else {}
+    return {**kept, "attempts": attempts} if attempts else kept
+
+
+def _read_metric_lines(path: str) -> tuple[dict[str, Any], int]:
+    """Return the measurements of a metrics.jsonl by metric, and how many lines are damaged."""
+    metrics: dict[str, Any] = {}
+    damaged = 0
+    try:
+        lines = _read_file(path).split(b"\n")
+    except FileNotFoundError:
+        return metrics, damaged
+    try:  # all at once: much faster than line by line
+        entries = json.loads(b"[" + b",".join(line for line in lines if line) + b"]")
+    except (ValueError, RecursionError):
+        entries = []
+        for number, line in enumerate(lines, 1):
+            try:
+                entries += [json.loads(line)] if line else []
+            except (ValueError, RecursionError):
+                damaged += number < len(lines)  # a torn last line is what a kill leaves
+    for entry in entries:
+        try:
+            name, step, value = entry["name"], entry["step"], entry["value"]
+            moment = entry["timestamp"]  # all of them, before any is added
+            if name not in metrics:
+                metrics[name] = {"steps": [], "values": [], "timestamps": []}
+            metric = metrics[name]
+        except (KeyError, TypeError):
+            damaged += 1
+            continue
+        metric["steps"].append(step)
+        metric["values"].append(value)
+        metric["timestamps"].append(moment)
+    return metrics, damaged
 
 
 class FileStorageObserver(_Recorder):
@@ -3603,51 +3657,6 @@ class FileStorageObserver(_Recorder):
         self._stored.clear()
 
 
-def _attempts(old: Config) -> Config:
-    """Return what the entry of a run that goes on keeps of its earlier attempts."""
-    attempts = list(old.get("attempts", ()))
-    if old and old.get("status") != "QUEUED":
-        fields = ("start_time", "stop_time", "heartbeat", "status", "host")
-        attempts.append({name: old.get(name) for name in fields})
-        if old.get("status") == "RUNNING":
-            attempts[-1]["status"] = "DEAD"
-    kept = {"queue_time": old["queue_time"]} if "queue_time" in old else {}
-    return {**kept, "attempts": attempts} if attempts else kept
-
-
-def _read_metric_lines(path: str) -> tuple[dict[str, Any], int]:
-    """Return the measurements of a metrics.jsonl by metric, and how many lines are damaged."""
-    metrics: dict[str, Any] = {}
-    damaged = 0
-    try:
-        lines = _read_file(path).split(b"\n")
-    except FileNotFoundError:
-        return metrics, damaged
-    try:  # all at once: much faster than line by line
-        entries = json.loads(b"[" + b",".join(line for line in lines if line) + b"]")
-    except (ValueError, RecursionError):
-        entries = []
-        for number, line in enumerate(lines, 1):
-            try:
-                entries += [json.loads(line)] if line else []
-            except (ValueError, RecursionError):
-                damaged += number < len(lines)  # a torn last line is what a kill leaves
-    for entry in entries:
-        try:
-            name, step, value = entry["name"], entry["step"], entry["value"]
-            moment = entry["timestamp"]  # all of them, before any is added
-            if name not in metrics:
-                metrics[name] = {"steps": [], "values": [], "timestamps": []}
-            metric = metrics[name]
-        except (KeyError, TypeError):
-            damaged += 1
-            continue
-        metric["steps"].append(step)
-        metric["values"].append(value)
-        metric["timestamps"].append(moment)
-    return metrics, damaged
-
-
 # ======================================================================================
 # 14. MongoDB
 #
@@ -3659,16 +3668,15 @@ def _read_metric_lines(path: str) -> tuple[dict[str, Any], int]:
 #: A document holds 16 MB at most. Larger fields are cut, and kept whole in GridFS.
 _MONGO_FIELD_LIMIT, _MONGO_OUTPUT_LIMIT = 1 << 20, 4 << 20
 
+
 #: A metric with more measurements than this goes on in another document.
 _MONGO_METRIC_LIMIT = 100_000
 
 
-def _bsonable(value: Any, inside: tuple[int, ...] = ()) -> Any:
-    """Return `value` as BSON can express it: as in JSON, though dates and NaN stay themselves."""
-    try:
-        return _to_bson(value, inside)
-    except Exception:  # whatever a strange object raises while it is looked at
-        return _to_bson(_strange_repr(value), ())
+def _bson_key(key: Any) -> str:
+    """Return a key that MongoDB takes, changed as Sacred does."""
+    text = _json_key(key).encode("utf-8", "replace").decode().replace("\0", "")
+    return re.sub(r"^\$", "@", text).replace(".", ",")
 
 
 def _to_bson(value: Any, inside: tuple[int, ...]) -> Any:
@@ -3697,10 +3705,35 @@ def _to_bson(value: Any, inside: tuple[int, ...]) -> Any:
     return plain.encode("utf-8", "replace").decode() if isinstance(plain, str) else plain
 
 
-def _bson_key(key: Any) -> str:
-    """Return a key that MongoDB takes, changed as Sacred does."""
-    text = _json_key(key).encode("utf-8", "replace").decode().replace("\0", "")
-    return re.sub(r"^\$", "@", text).replace(".", ",")
+def _bsonable(value: Any, inside: tuple[int, ...] = ()) -> Any:
+    """Return `value` as BSON can express it: as in JSON, though dates and NaN stay themselves."""
+    try:
+        return _to_bson(value, inside)
+    except Exception:  # whatever a strange object raises while it is looked at
+        return _to_bson(_strange_repr(value), ())
+
+
+_METRIC_COLUMNS = ("steps", "values", "timestamps")
+
+
+def _metric_columns(rows: Sequence[Any]) -> list[list[Any]]:
+    return [[_bsonable(row[number]) for row in rows] for number in range(3)]
+
+
+def _pushing(rows: Sequence[Any]) -> Config:
+    """Return the update that appends measurements to a document."""
+    columns = zip(_METRIC_COLUMNS, _metric_columns(rows))
+    return {"$push": {column: {"$each": values} for column, values in columns}}
+
+
+def _mongo_id(run_id: Any) -> Any:
+    """Return an id as Sacred's documents have it: a number where it is one."""
+    if isinstance(run_id, str):
+        if _bsonable(run_id) != run_id:
+            raise ObserverError(f"run id {run_id!a} is no text")
+        if run_id.isdecimal() and int(run_id) < 2**63:
+            return int(run_id)
+    return run_id
 
 
 class MongoObserver(_Recorder):
@@ -4176,29 +4209,6 @@ class MongoObserver(_Recorder):
         _log.error("MongoDB could not be reached, and %s cannot be written anywhere", name)
 
 
-_METRIC_COLUMNS = ("steps", "values", "timestamps")
-
-
-def _metric_columns(rows: Sequence[Any]) -> list[list[Any]]:
-    return [[_bsonable(row[number]) for row in rows] for number in range(3)]
-
-
-def _pushing(rows: Sequence[Any]) -> Config:
-    """Return the update that appends measurements to a document."""
-    columns = zip(_METRIC_COLUMNS, _metric_columns(rows))
-    return {"$push": {column: {"$each": values} for column, values in columns}}
-
-
-def _mongo_id(run_id: Any) -> Any:
-    """Return an id as Sacred's documents have it: a number where it is one."""
-    if isinstance(run_id, str):
-        if _bsonable(run_id) != run_id:
-            raise ObserverError(f"run id {run_id!a} is no text")
-        if run_id.isdecimal() and int(run_id) < 2**63:
-            return int(run_id)
-    return run_id
-
-
 def _parse_mongo(text: str) -> Config:
     """Return the arguments of `MongoObserver` for the value of the option `-m`.
 
@@ -4500,6 +4510,47 @@ class _Link:
 # ======================================================================================
 
 
+#: Of a thread that forks just now: `mask`, the signals that it had blocked before.
+_fork = threading.local()
+
+
+_fork_hooks: set[types.CodeType] = set()
+
+
+@functools.lru_cache(None)
+def _protect_forks() -> None:
+    """Give forks, from now on, the signal handlers from before a run: they have no part in it.
+
+    SIGTERM is blocked meanwhile. Python forgets a signal that comes before a fork is set up,
+    and a pool which terminates a worker that it has just forked would wait for it for ever.
+    """
+
+    def before() -> None:
+        _fork.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def in_parent() -> None:
+        mask, _fork.mask = _fork.mask, None
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    def in_child() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            guard = getattr(signal.getsignal(number), "__self__", None)
+            if isinstance(guard, _SignalGuard):
+                signal.signal(number, guard.before_all(number))
+        while _open_captures:
+            _open_captures.pop().leave()
+        in_parent()
+
+    _fork_hooks.update(hook.__code__ for hook in (before, in_parent, in_child))
+    os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
+
+
+def _is_forking(frame: types.FrameType | None) -> bool:
+    """Tell whether this is amid the hooks around a fork, where exceptions get lost."""
+    is_in_hook = frame is not None and frame.f_code in _fork_hooks
+    return is_in_hook or getattr(_fork, "mask", None) is not None
+
+
 class _SignalGuard:
     """Turns SIGINT and SIGTERM into KeyboardInterrupt, but not while the run is being recorded.
 
@@ -4568,47 +4619,6 @@ class _SignalGuard:
             self._pending, self._raised_at = number, time.monotonic()
         else:
             self._raise(number)
-
-
-#: Of a thread that forks just now: `mask`, the signals that it had blocked before.
-_fork = threading.local()
-
-
-@functools.lru_cache(None)
-def _protect_forks() -> None:
-    """Give forks, from now on, the signal handlers from before a run: they have no part in it.
-
-    SIGTERM is blocked meanwhile. Python forgets a signal that comes before a fork is set up,
-    and a pool which terminates a worker that it has just forked would wait for it for ever.
-    """
-
-    def before() -> None:
-        _fork.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-
-    def in_parent() -> None:
-        mask, _fork.mask = _fork.mask, None
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-    def in_child() -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            guard = getattr(signal.getsignal(number), "__self__", None)
-            if isinstance(guard, _SignalGuard):
-                signal.signal(number, guard.before_all(number))
-        while _open_captures:
-            _open_captures.pop().leave()
-        in_parent()
-
-    _fork_hooks.update(hook.__code__ for hook in (before, in_parent, in_child))
-    os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
-
-
-_fork_hooks: set[types.CodeType] = set()
-
-
-def _is_forking(frame: types.FrameType | None) -> bool:
-    """Tell whether this is amid the hooks around a fork, where exceptions get lost."""
-    is_in_hook = frame is not None and frame.f_code in _fork_hooks
-    return is_in_hook or getattr(_fork, "mask", None) is not None
 
 
 #: Held by the thread that is running an experiment, once for each of nested runs.
@@ -5283,9 +5293,16 @@ def _kind(name: str, convert: Callable[[Any], Any], fits: Callable[[Any], bool])
 
 
 _positive = _kind("positive number of seconds", float, lambda n: 0 < n < float("inf"))
+
+
 _count = _kind("positive number", int, lambda n: bool(n >= 1))
+
+
 _number = _kind("number", float, lambda n: bool(n == n))
+
+
 _capture_mode = _kind("mode (no, sys, fd)", str, lambda mode: mode in _CAPTURE_MODES)
+
 
 _OPTIONS = [
     _Option("-b", "--beat-interval", "SECONDS", "time between two heartbeats", _positive),
@@ -5310,6 +5327,10 @@ _OPTIONS = [
     _Option("", "--start-queued", "ID", "start this queued run"),
     _Option("-u", "--unobserved", None, "record nothing"),
 ]
+
+
+def _first_line(doc: str | None) -> str:
+    return (doc or "").strip().partition("\n")[0].strip()
 
 
 class _CommandLineOption(_Option):
@@ -5407,48 +5428,6 @@ def _make_parser(prog: str, options: Iterable[_Option]) -> _Parser:
     return parser
 
 
-def _parse_command_line(argv: Sequence[str], options: Sequence[_Option]) -> _Request:
-    """Return what the arguments (without the program's name) ask for.
-
-    Raises:
-        _UsageError: there is no such option, or the words are in a wrong order.
-    """
-    spellings = {option.dest: option.long for option in options}
-
-    def canonical(word: str) -> str:
-        """Return an option as the table spells it: `-` and `_` mean the same."""
-        name, equals, value = word.partition("=")
-        return spellings.get(name[2:].replace("-", "_"), name) + equals + value
-
-    argv = [canonical(word) if word.startswith("--") and len(word) > 2 else word for word in argv]
-    # The parser learns of those options only that may be meant: each takes 0.05 ms.
-    given_options = [word for word in argv if word[:1] == "-"]
-    meant = [o for o in options if any(o.long in w or o.short[1:] in w for w in given_options)]
-    parser = _make_parser("", meant)
-    parser.known = [name for option in options for name in (option.short, option.long) if name]
-    given = vars(parser.parse_intermixed_args(argv))
-    words: list[str] = given.pop("words")
-    request = _Request(options={k: value for k, value in given.items() if value is not None})
-    request.is_commandline = True
-    before, over = _divided(words, "over")
-    before, updates = _divided(before, "with")
-    if "over" in words:
-        request.over = _parse_sweep(over)
-    if before[:1] == ["help"]:
-        request.help = before[1] if len(before) > 1 else True
-        before = before[2:]
-    elif before:
-        request.command, *before = before
-    command = request.command or ""
-    if before or "=" in command:
-        word = before[0] if before else command
-        hint = "; updates follow the word 'with'" if "=" in word else ""
-        raise _UsageError(f"unexpected {word!r}{hint}; see --help")
-    request.help = request.help or bool(request.options.pop("help", False))
-    request.updates, request.named_configs = _parse_updates(updates)
-    return request
-
-
 def _divided(words: list[str], word: str) -> tuple[list[str], list[str]]:
     """Return the words before and after a word."""
     place = words.index(word) if word in words else len(words)
@@ -5489,22 +5468,6 @@ def _split_values(text: str) -> list[str]:
     return values
 
 
-def _parse_sweep(words: Sequence[str]) -> list[list[tuple[Config, list[str]]]]:
-    """Return the choices of each dimension of a sweep: `name=a,b,…` or `named_a,named_b`."""
-    sweep = []
-    if "with" in words:
-        raise _UsageError("'with' comes before 'over', as in: with batch=32 over lr=0.1,0.01")
-    for word in words:
-        path, equals, text = word.partition("=")
-        values = [f"{path}={v}" if equals else v for v in _split_values(text if equals else word)]
-        if not values or any(value in ("", f"{path}=") for value in values):
-            raise _UsageError(f"{word!r} has an empty value; write over name=1,2,3")
-        sweep.append([_parse_updates([value]) for value in values])
-    if not sweep:
-        raise _UsageError("'over' needs what to vary, as in: over lr=0.1,0.01 seed=range(3)")
-    return sweep
-
-
 def _parse_updates(words: Iterable[str]) -> tuple[Config, list[str]]:
     """Return nested updates and the names of named configs or files."""
     updates: Config = {}
@@ -5524,8 +5487,62 @@ def _parse_updates(words: Iterable[str]) -> tuple[Config, list[str]]:
     return updates, named
 
 
-def _first_line(doc: str | None) -> str:
-    return (doc or "").strip().partition("\n")[0].strip()
+def _parse_sweep(words: Sequence[str]) -> list[list[tuple[Config, list[str]]]]:
+    """Return the choices of each dimension of a sweep: `name=a,b,…` or `named_a,named_b`."""
+    sweep = []
+    if "with" in words:
+        raise _UsageError("'with' comes before 'over', as in: with batch=32 over lr=0.1,0.01")
+    for word in words:
+        path, equals, text = word.partition("=")
+        values = [f"{path}={v}" if equals else v for v in _split_values(text if equals else word)]
+        if not values or any(value in ("", f"{path}=") for value in values):
+            raise _UsageError(f"{word!r} has an empty value; write over name=1,2,3")
+        sweep.append([_parse_updates([value]) for value in values])
+    if not sweep:
+        raise _UsageError("'over' needs what to vary, as in: over lr=0.1,0.01 seed=range(3)")
+    return sweep
+
+
+def _parse_command_line(argv: Sequence[str], options: Sequence[_Option]) -> _Request:
+    """Return what the arguments (without the program's name) ask for.
+
+    Raises:
+        _UsageError: there is no such option, or the words are in a wrong order.
+    """
+    spellings = {option.dest: option.long for option in options}
+
+    def canonical(word: str) -> str:
+        """Return an option as the table spells it: `-` and `_` mean the same."""
+        name, equals, value = word.partition("=")
+        return spellings.get(name[2:].replace("-", "_"), name) + equals + value
+
+    argv = [canonical(word) if word.startswith("--") and len(word) > 2 else word for word in argv]
+    # The parser learns of those options only that may be meant: each takes 0.05 ms.
+    given_options = [word for word in argv if word[:1] == "-"]
+    meant = [o for o in options if any(o.long in w or o.short[1:] in w for w in given_options)]
+    parser = _make_parser("", meant)
+    parser.known = [name for option in options for name in (option.short, option.long) if name]
+    given = vars(parser.parse_intermixed_args(argv))
+    words: list[str] = given.pop("words")
+    request = _Request(options={k: value for k, value in given.items() if value is not None})
+    request.is_commandline = True
+    before, over = _divided(words, "over")
+    before, updates = _divided(before, "with")
+    if "over" in words:
+        request.over = _parse_sweep(over)
+    if before[:1] == ["help"]:
+        request.help = before[1] if len(before) > 1 else True
+        before = before[2:]
+    elif before:
+        request.command, *before = before
+    command = request.command or ""
+    if before or "=" in command:
+        word = before[0] if before else command
+        hint = "; updates follow the word 'with'" if "=" in word else ""
+        raise _UsageError(f"unexpected {word!r}{hint}; see --help")
+    request.help = request.help or bool(request.options.pop("help", False))
+    request.updates, request.named_configs = _parse_updates(updates)
+    return request
 
 
 def _die_of(number: int) -> None:
@@ -5572,22 +5589,8 @@ def _die_uncaught(error: BaseException, number: int) -> None:
 # ======================================================================================
 
 
-def load_runs(basedir: str | os.PathLike[str]) -> Iterator[Config]:
-    """Yield one dictionary for each run in a directory, in the order of their ids.
-
-    Each has `_id` (an int where the directory's name is a number), the fields of run.json,
-    `config`, `info`, `metrics`, `dir`, and `error` if a file is damaged. The status of a run
-    that says RUNNING but whose process is gone is DEAD. Works with pandas:
-    `pandas.DataFrame(load_runs("runs"))`.
-    """
-    return _load_all(os.fspath(basedir))
-
-
-def _load_all(basedir: str, with_info: bool = True) -> Iterator[Config]:
-    """Do what `load_runs` says; without `info`, which may be large, if that is not needed."""
-    for name in sorted(_run_names(basedir), key=_id_order):
-        if os.path.isdir(os.path.join(basedir, name)):
-            yield _load_run(basedir, name, with_info)
+def _run_names(basedir: str) -> list[str]:
+    return [name for name in os.listdir(basedir) if not name.startswith((".", "_"))]
 
 
 def _as_id(name: str) -> int | str:
@@ -5595,8 +5598,50 @@ def _as_id(name: str) -> int | str:
     return int(name) if re.fullmatch("0|[1-9][0-9]*", name) else name
 
 
-def _run_names(basedir: str) -> list[str]:
-    return [name for name in os.listdir(basedir) if not name.startswith((".", "_"))]
+def _is_alive(run: Config) -> bool:
+    """Tell whether the process of a run or claim still exists, as far as can be seen from here."""
+    host = run.get("host")
+    host = host if isinstance(host, dict) else {}
+    pid = host.get("pid")
+    if host.get("hostname") == _host_name() and isinstance(pid, int) and 0 < pid < 2**31:
+        if host.get("process_start") is not None:
+            return bool(_process_start(pid) == host["process_start"])
+        try:
+            os.kill(pid, 0)
+        except OSError:
+            return False
+        return True
+    try:
+        beat = datetime.datetime.fromisoformat(run["heartbeat"]).replace(tzinfo=_UTC)
+        patience = 3 * max(float(run.get("beat_interval") or 0), 10.0)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return False
+    return time.time() - beat.timestamp() <= patience
+
+
+def _newest_claim(folder: str) -> tuple[int, Config]:
+    """Return the number and the content of the newest claim; (0, {}) without one."""
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        names = []
+    numbers = [int(n[7:]) for n in names if re.fullmatch(r"\.claim-\d+", n)]
+    number = max(numbers, default=0)
+    try:
+        claim = json.loads(_read_file(os.path.join(folder, f".claim-{number}")))
+    except (OSError, ValueError):
+        claim = {}
+    return number, claim if isinstance(claim, dict) else {}
+
+
+def _is_dead(run: Config) -> bool:
+    """Tell whether nobody is left who could start or finish a run that is claimed or running."""
+    if run["status"] == "RUNNING" and _is_alive(run):
+        return False
+    number, claim = _newest_claim(run["dir"])
+    if claim.get("released") == "QUEUED" or (run["status"] == "QUEUED" and not number):
+        return False
+    return not _is_alive(claim)
 
 
 def _load_run(basedir: str, name: str, with_info: bool = True) -> Config:
@@ -5646,35 +5691,28 @@ def _load_run(basedir: str, name: str, with_info: bool = True) -> Config:
     return run
 
 
-def _is_dead(run: Config) -> bool:
-    """Tell whether nobody is left who could start or finish a run that is claimed or running."""
-    if run["status"] == "RUNNING" and _is_alive(run):
-        return False
-    number, claim = _newest_claim(run["dir"])
-    if claim.get("released") == "QUEUED" or (run["status"] == "QUEUED" and not number):
-        return False
-    return not _is_alive(claim)
+def _id_order(name: str) -> tuple[bool, int, str]:
+    """Return the key that sorts ids: numbers first."""
+    number = _as_id(name)
+    return (False, number, name) if isinstance(number, int) else (True, 0, name)
 
 
-def _is_alive(run: Config) -> bool:
-    """Tell whether the process of a run or claim still exists, as far as can be seen from here."""
-    host = run.get("host")
-    host = host if isinstance(host, dict) else {}
-    pid = host.get("pid")
-    if host.get("hostname") == _host_name() and isinstance(pid, int) and 0 < pid < 2**31:
-        if host.get("process_start") is not None:
-            return bool(_process_start(pid) == host["process_start"])
-        try:
-            os.kill(pid, 0)
-        except OSError:
-            return False
-        return True
-    try:
-        beat = datetime.datetime.fromisoformat(run["heartbeat"]).replace(tzinfo=_UTC)
-        patience = 3 * max(float(run.get("beat_interval") or 0), 10.0)
-    except (KeyError, TypeError, ValueError, OverflowError):
-        return False
-    return time.time() - beat.timestamp() <= patience
+def _load_all(basedir: str, with_info: bool = True) -> Iterator[Config]:
+    """Do what `load_runs` says; without `info`, which may be large, if that is not needed."""
+    for name in sorted(_run_names(basedir), key=_id_order):
+        if os.path.isdir(os.path.join(basedir, name)):
+            yield _load_run(basedir, name, with_info)
+
+
+def load_runs(basedir: str | os.PathLike[str]) -> Iterator[Config]:
+    """Yield one dictionary for each run in a directory, in the order of their ids.
+
+    Each has `_id` (an int where the directory's name is a number), the fields of run.json,
+    `config`, `info`, `metrics`, `dir`, and `error` if a file is damaged. The status of a run
+    that says RUNNING but whose process is gone is DEAD. Works with pandas:
+    `pandas.DataFrame(load_runs("runs"))`.
+    """
+    return _load_all(os.fspath(basedir))
 
 
 def _seconds(run: Config) -> float | None:
@@ -5695,27 +5733,6 @@ def _duration(run: Config) -> str:
     if seconds is None:
         return ""
     return f"{seconds:.1f} s" if seconds < 60 else str(datetime.timedelta(seconds=round(seconds)))
-
-
-def _id_order(name: str) -> tuple[bool, int, str]:
-    """Return the key that sorts ids: numbers first."""
-    number = _as_id(name)
-    return (False, number, name) if isinstance(number, int) else (True, 0, name)
-
-
-def _newest_claim(folder: str) -> tuple[int, Config]:
-    """Return the number and the content of the newest claim; (0, {}) without one."""
-    try:
-        names = os.listdir(folder)
-    except OSError:
-        names = []
-    numbers = [int(n[7:]) for n in names if re.fullmatch(r"\.claim-\d+", n)]
-    number = max(numbers, default=0)
-    try:
-        claim = json.loads(_read_file(os.path.join(folder, f".claim-{number}")))
-    except (OSError, ValueError):
-        claim = {}
-    return number, claim if isinstance(claim, dict) else {}
 
 
 def _claim(folder: str, after: int, **content: Any) -> bool:
@@ -5771,6 +5788,7 @@ def _stored_run(basedir: str, run_id: str) -> Config:
 #: The environment variable by which a worker passes its claim on to the process of the run.
 _CLAIM_VARIABLE = "MINISACRED_CLAIM"
 
+
 #: Options that are not for the run itself, but for how it was queued or started before.
 _PASSING_OPTIONS = (
     "--queue --file_storage --mongo_db --id --unobserved --pdb --print-config --jobs --skip-done "
@@ -5815,6 +5833,32 @@ def _point_key(name: Any, command: Any, config: Config, with_seed: bool) -> str:
 
 #: Why a run failed whose program had nothing to say.
 _NO_START = "the program ended without starting the run; does it call ex.run_commandline()?\n"
+
+
+def _priority(run: Config) -> float:
+    try:
+        return float(run["meta"]["priority"])
+    except (KeyError, TypeError, ValueError):
+        return 0.0
+
+
+def _program_of(run: Config) -> list[str]:
+    """Return Python's arguments that run the program of a recorded run."""
+    experiment, meta = run.get("experiment") or {}, run.get("meta") or {}
+    if meta.get("module"):
+        return ["-m", str(meta["module"])]
+    if meta.get("script"):
+        return [str(meta["script"])]
+    place = experiment.get("base_dir"), experiment.get("mainfile")
+    return [os.path.join(*(str(part or "") for part in place)) or "?"]
+
+
+def _summary_of(run: Config) -> str:
+    """Return a few words on how a run ended: how long it took, and its result or last error."""
+    took = f"after {_duration(run)}" if _duration(run) else ""
+    trace = run.get("fail_trace") or [""]
+    text = trace[-1].strip() if run["status"] == "FAILED" else run.get("result")
+    return f"{took}: {text}".lstrip(": ") if text not in (None, "") else took
 
 
 class _Worker:
@@ -6062,32 +6106,6 @@ class _Worker:
     def _clear_line(self) -> None:
         if self._is_live:
             print("\r\033[K", end="", flush=True)
-
-
-def _priority(run: Config) -> float:
-    try:
-        return float(run["meta"]["priority"])
-    except (KeyError, TypeError, ValueError):
-        return 0.0
-
-
-def _program_of(run: Config) -> list[str]:
-    """Return Python's arguments that run the program of a recorded run."""
-    experiment, meta = run.get("experiment") or {}, run.get("meta") or {}
-    if meta.get("module"):
-        return ["-m", str(meta["module"])]
-    if meta.get("script"):
-        return [str(meta["script"])]
-    place = experiment.get("base_dir"), experiment.get("mainfile")
-    return [os.path.join(*(str(part or "") for part in place)) or "?"]
-
-
-def _summary_of(run: Config) -> str:
-    """Return a few words on how a run ended: how long it took, and its result or last error."""
-    took = f"after {_duration(run)}" if _duration(run) else ""
-    trace = run.get("fail_trace") or [""]
-    text = trace[-1].strip() if run["status"] == "FAILED" else run.get("result")
-    return f"{took}: {text}".lstrip(": ") if text not in (None, "") else took
 
 
 # ======================================================================================
@@ -6469,6 +6487,33 @@ class Ingredient:
                 _log.warning("source %s is left out: %s", path, error.strerror)
         dependencies = sorted(f"{name}=={version}" for name, version in versions.items())
         return {**info, "sources": sources, "dependencies": dependencies}
+
+
+def _log_level(level: Any) -> Any:
+    """Return a log level given by name or number."""
+    text = str(level).upper()
+    number = int(text) if text.isdigit() else logging.getLevelName(text)
+    if not isinstance(number, int):
+        raise _UsageError(
+            f"no log level {level!r} (known: DEBUG, INFO, WARNING, ERROR, CRITICAL, or a number)"
+        )
+    return number
+
+
+def _checked_updates(updates: Mapping[str, Any]) -> Config:
+    """Return updates as nested dictionaries of plain values; check that they can be stored."""
+
+    def check(value: Any, path: str) -> Any:
+        if isinstance(value, _Typed):
+            return value  # what it is depends on the entry
+        if isinstance(value, dict):
+            for key in value:
+                _check_key(key, path)
+            return {key: check(item, _join(path, key)) for key, item in value.items()}
+        return _normalise(value, path)
+
+    checked: Config = check(_nested(updates), "")
+    return checked
 
 
 class Experiment(Ingredient):
@@ -7260,38 +7305,17 @@ class Experiment(Ingredient):
         print(f"Saved the configuration in {filename}")
 
 
-def _log_level(level: Any) -> Any:
-    """Return a log level given by name or number."""
-    text = str(level).upper()
-    number = int(text) if text.isdigit() else logging.getLevelName(text)
-    if not isinstance(number, int):
-        raise _UsageError(
-            f"no log level {level!r} (known: DEBUG, INFO, WARNING, ERROR, CRITICAL, or a number)"
-        )
-    return number
-
-
-def _checked_updates(updates: Mapping[str, Any]) -> Config:
-    """Return updates as nested dictionaries of plain values; check that they can be stored."""
-
-    def check(value: Any, path: str) -> Any:
-        if isinstance(value, _Typed):
-            return value  # what it is depends on the entry
-        if isinstance(value, dict):
-            for key in value:
-                _check_key(key, path)
-            return {key: check(item, _join(path, key)) for key, item in value.items()}
-        return _normalise(value, path)
-
-    checked: Config = check(_nested(updates), "")
-    return checked
-
-
 # ======================================================================================
 # 22. Looking at runs
 #
 # The module's own command line, for people at a terminal and for pipes.
 # ======================================================================================
+
+
+def _metrics_of(run: Config) -> list[tuple[str, Config]]:
+    """Return name and measurements of each metric that is not damaged."""
+    metrics = run["metrics"].items()
+    return [(n, m) for n, m in metrics if isinstance(m, dict) and isinstance(m.get("values"), list)]
 
 
 class _View:
@@ -7343,15 +7367,38 @@ class _View:
         return {**summary, "status": self.status, "metrics": self.metrics}
 
 
-def _metrics_of(run: Config) -> list[tuple[str, Config]]:
-    """Return name and measurements of each metric that is not damaged."""
-    metrics = run["metrics"].items()
-    return [(n, m) for n, m in metrics if isinstance(m, dict) and isinstance(m.get("values"), list)]
-
-
 def _meta(run: Config, key: str) -> Any:
     """Return what is recorded of how a run was asked for."""
     return (run.get("meta") or {}).get(key)
+
+
+def _dotted_name(node: Any) -> str:
+    """Return `a.b.c` for the syntax tree of it, else ""."""
+    if isinstance(node, ast.Attribute):
+        before = _dotted_name(node.value)
+        return f"{before}.{node.attr}" if before else ""
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+_COMPARISONS: dict[type, Callable[[Any, Any], Any]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Is: operator.eq,
+    ast.IsNot: operator.ne,
+    ast.In: lambda a, b: a in b,
+    ast.NotIn: lambda a, b: a not in b,
+}
+
+
+def _compare(op: ast.cmpop, left: Any, right: Any) -> bool:
+    try:
+        return bool(_COMPARISONS[type(op)](left, right))
+    except TypeError:
+        return False
 
 
 class _Condition:
@@ -7411,33 +7458,11 @@ class _Condition:
         raise _UsageError(f"--where takes literals, names, comparisons, and, or, not; not {what!r}")
 
 
-def _dotted_name(node: Any) -> str:
-    """Return `a.b.c` for the syntax tree of it, else ""."""
-    if isinstance(node, ast.Attribute):
-        before = _dotted_name(node.value)
-        return f"{before}.{node.attr}" if before else ""
-    return node.id if isinstance(node, ast.Name) else ""
-
-
-_COMPARISONS: dict[type, Callable[[Any, Any], Any]] = {
-    ast.Eq: operator.eq,
-    ast.NotEq: operator.ne,
-    ast.Lt: operator.lt,
-    ast.LtE: operator.le,
-    ast.Gt: operator.gt,
-    ast.GtE: operator.ge,
-    ast.Is: operator.eq,
-    ast.IsNot: operator.ne,
-    ast.In: lambda a, b: a in b,
-    ast.NotIn: lambda a, b: a not in b,
-}
-
-
-def _compare(op: ast.cmpop, left: Any, right: Any) -> bool:
-    try:
-        return bool(_COMPARISONS[type(op)](left, right))
-    except TypeError:
-        return False
+def _sort_key(value: Any) -> Any:
+    """Return a key that sorts numbers, then texts, then what there is not."""
+    if _is_number(value):
+        return 0, value, ""
+    return (2, 0, "") if value is None else (1, 0, str(value))
 
 
 def _selected(request: argparse.Namespace) -> list[_View]:
@@ -7464,13 +7489,6 @@ def _selected(request: argparse.Namespace) -> list[_View]:
     return views
 
 
-def _sort_key(value: Any) -> Any:
-    """Return a key that sorts numbers, then texts, then what there is not."""
-    if _is_number(value):
-        return 0, value, ""
-    return (2, 0, "") if value is None else (1, 0, str(value))
-
-
 def _list(request: argparse.Namespace) -> None:
     """Print a table of runs, or one JSON object for each."""
     import gc
@@ -7488,6 +7506,59 @@ def _list(request: argparse.Namespace) -> None:
     differing = [n for n in names if len({entries.get(n) for entries in texts}) > 1]
     if views:
         print(_format_rows([v.row(differing) for v in views], _width(), _painter(sys.stdout)))
+
+
+def _last_frames(lines: list[str], most: int = 10) -> list[str]:
+    """Return the end of a traceback: its last frames, and the beginning of a long message."""
+    frames = [number for number, line in enumerate(lines) if line.startswith("  File ")]
+    first = (frames[-2:] or [0])[0]
+    if len(lines) - first <= most:
+        return lines[-most:]
+    return [*lines[first : first + most], "…"]
+
+
+def _sparkline(numbers: Sequence[float], size: int = 24) -> str:
+    """Return a small line of characters that rise and fall as the numbers do."""
+    count = min(size, len(numbers))
+    bounds = [len(numbers) * i // count for i in range(count + 1)]
+    means = [sum(numbers[a:b]) / (b - a) for a, b in zip(bounds, bounds[1:])]
+    low, high = min(means), max(means)
+    scale = 7 / (high - low) if high > low else 0.0
+    return "".join("▁▂▃▄▅▆▇█"[int((mean - low) * scale)] for mean in means)
+
+
+def _show_metrics(run: Config) -> None:
+    rows = []
+    for name, metric in sorted(_metrics_of(run)):
+        numbers = [v for v in metric["values"] if _is_number(v) and abs(v) < 1e300]
+        row = {"metrics": name, "last": metric["values"][-1] if metric["values"] else None}
+        if numbers:
+            row.update({"min": min(numbers), "max": max(numbers), "": _sparkline(numbers)})
+        rows.append({**row, "step": (metric.get("steps") or [None])[-1]})
+    if rows:
+        print(_format_rows(rows, _width()))
+
+
+def _command_again(run: Config) -> str:
+    """Return the command that runs a run again."""
+    import shlex
+
+    folder, meta = run["dir"], run.get("meta") or {}
+    options = meta.get("options") or {}
+    words = ["python", *_program_of(run), *([run["command"]] if run.get("command") else [])]
+    words += ["--force"] if "--force" in options else []
+    words += ["with", os.path.join(folder, "config.json"), "-F", os.path.dirname(folder)]
+    command = shlex.join(map(str, words))
+    cwd = str(meta.get("cwd") or os.getcwd())
+    return command if cwd == os.getcwd() else f"cd {shlex.quote(cwd)} && {command}"
+
+
+def _look_up(basedir: str, run_id: str) -> Config:
+    """Return what is recorded of a run, damaged or not."""
+    names = [name for name in _run_names(basedir) if os.path.isdir(os.path.join(basedir, name))]
+    if run_id not in names:
+        raise SacredError(f"there is no run {run_id!r} in {basedir}{_did_you_mean(run_id, names)}")
+    return _load_run(basedir, run_id)
 
 
 def _show(request: argparse.Namespace) -> None:
@@ -7537,57 +7608,26 @@ def _show(request: argparse.Namespace) -> None:
             print(f"  {item if isinstance(item, str) else ' → '.join(map(str, item))}")
 
 
-def _last_frames(lines: list[str], most: int = 10) -> list[str]:
-    """Return the end of a traceback: its last frames, and the beginning of a long message."""
-    frames = [number for number, line in enumerate(lines) if line.startswith("  File ")]
-    first = (frames[-2:] or [0])[0]
-    if len(lines) - first <= most:
-        return lines[-most:]
-    return [*lines[first : first + most], "…"]
+def _diff_sources(basedir: str, experiments: Sequence[Config], paint: Any) -> None:
+    """Print the changes from the sources of one run to those of another."""
+    import difflib
 
-
-def _show_metrics(run: Config) -> None:
-    rows = []
-    for name, metric in sorted(_metrics_of(run)):
-        numbers = [v for v in metric["values"] if _is_number(v) and abs(v) < 1e300]
-        row = {"metrics": name, "last": metric["values"][-1] if metric["values"] else None}
-        if numbers:
-            row.update({"min": min(numbers), "max": max(numbers), "": _sparkline(numbers)})
-        rows.append({**row, "step": (metric.get("steps") or [None])[-1]})
-    if rows:
-        print(_format_rows(rows, _width()))
-
-
-def _sparkline(numbers: Sequence[float], size: int = 24) -> str:
-    """Return a small line of characters that rise and fall as the numbers do."""
-    count = min(size, len(numbers))
-    bounds = [len(numbers) * i // count for i in range(count + 1)]
-    means = [sum(numbers[a:b]) / (b - a) for a, b in zip(bounds, bounds[1:])]
-    low, high = min(means), max(means)
-    scale = 7 / (high - low) if high > low else 0.0
-    return "".join("▁▂▃▄▅▆▇█"[int((mean - low) * scale)] for mean in means)
-
-
-def _command_again(run: Config) -> str:
-    """Return the command that runs a run again."""
-    import shlex
-
-    folder, meta = run["dir"], run.get("meta") or {}
-    options = meta.get("options") or {}
-    words = ["python", *_program_of(run), *([run["command"]] if run.get("command") else [])]
-    words += ["--force"] if "--force" in options else []
-    words += ["with", os.path.join(folder, "config.json"), "-F", os.path.dirname(folder)]
-    command = shlex.join(map(str, words))
-    cwd = str(meta.get("cwd") or os.getcwd())
-    return command if cwd == os.getcwd() else f"cd {shlex.quote(cwd)} && {command}"
-
-
-def _look_up(basedir: str, run_id: str) -> Config:
-    """Return what is recorded of a run, damaged or not."""
-    names = [name for name in _run_names(basedir) if os.path.isdir(os.path.join(basedir, name))]
-    if run_id not in names:
-        raise SacredError(f"there is no run {run_id!r} in {basedir}{_did_you_mean(run_id, names)}")
-    return _load_run(basedir, run_id)
+    old, new = (dict(map(tuple, e.get("sources") or ())) for e in experiments)
+    for name in sorted({*old, *new}):
+        if old.get(name) == new.get(name):
+            continue
+        texts = []
+        for place in (old.get(name), new.get(name)):
+            try:
+                data = _read_file(os.path.join(basedir, place)) if place else b""
+            except OSError as error:
+                data = f"({place}: {error.strerror})".encode()
+            texts.append(data.decode("utf-8", "replace").splitlines())
+        before, after = texts
+        if before == after:
+            print(f"{name}: other line ends")
+        for line in difflib.unified_diff(before, after, name, name, lineterm=""):
+            print(paint(line, {"-": "removed", "+": "added"}.get(line[:1], "")))
 
 
 def _diff(request: argparse.Namespace) -> None:
@@ -7630,28 +7670,6 @@ def _diff(request: argparse.Namespace) -> None:
                 if name in side:
                     print(paint(f"{sign} {name} = {side[name]!r}", role))
     _diff_sources(request.basedir, experiments, paint)
-
-
-def _diff_sources(basedir: str, experiments: Sequence[Config], paint: Any) -> None:
-    """Print the changes from the sources of one run to those of another."""
-    import difflib
-
-    old, new = (dict(map(tuple, e.get("sources") or ())) for e in experiments)
-    for name in sorted({*old, *new}):
-        if old.get(name) == new.get(name):
-            continue
-        texts = []
-        for place in (old.get(name), new.get(name)):
-            try:
-                data = _read_file(os.path.join(basedir, place)) if place else b""
-            except OSError as error:
-                data = f"({place}: {error.strerror})".encode()
-            texts.append(data.decode("utf-8", "replace").splitlines())
-        before, after = texts
-        if before == after:
-            print(f"{name}: other line ends")
-        for line in difflib.unified_diff(before, after, name, name, lineterm=""):
-            print(paint(line, {"-": "removed", "+": "added"}.get(line[:1], "")))
 
 
 def _work(request: argparse.Namespace) -> int:
