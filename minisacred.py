@@ -1690,7 +1690,7 @@ def _capture(function: Any, prefix: str | None = None) -> Any:
 
     dynamic = bool(unnamed or random_names)
 
-    @functools.wraps(function)
+    @functools.wraps(function.func if isinstance(function, functools.partial) else function)
     def captured(*args: Any, **kwargs: Any) -> Any:
         fill = fills[len(args)] if len(args) < len(fills) else fills[-1]
         if dynamic:
@@ -1703,11 +1703,8 @@ def _capture(function: Any, prefix: str | None = None) -> Any:
             problem = _signature_problem(function, args, {**fill, **kwargs}, error)
         raise problem
 
-    if isinstance(function, functools.partial):
-        functools.update_wrapper(captured, function.func)
-    captured.bind = bind  # type: ignore[attr-defined]
-    captured.prefix = prefix  # type: ignore[attr-defined]
-    captured.uses = frozenset(names)  # type: ignore[attr-defined]
+    added = {"bind": bind, "prefix": prefix, "uses": frozenset(names), "__wrapped__": function}
+    captured.__dict__.update(added)
     if inspect.iscoroutinefunction(function) and hasattr(inspect, "markcoroutinefunction"):
         inspect.markcoroutinefunction(captured)
     return captured
@@ -6959,17 +6956,8 @@ class Experiment(Ingredient):
         run.info.update(request.info)
         return run
 
-    def _prepared_run(
-        self, request: _Request, command: Any, chosen: Config, added: Sequence[Any] | None
-    ) -> Run:
-        """Return the run of a command, its configuration resolved and its options applied.
-
-        Args:
-            added: observers beside those of the experiment; None to record nothing.
-        """
-        logger, command_name = self._logger, request.command or ""
-        if logger is None:
-            logger = logging.getLogger(chosen.get("name") or self.path)
+    def _resolved(self, request: _Request, logger: Any) -> tuple[Config, _ConfigSummary, bool]:
+        """Return the configuration, how it differs from the defaults, and whether it has a seed."""
         updates = _checked_updates(request.updates)
         named = [self._named_config(name) for name in request.named_configs]
         seed = _settled(updates.get("seed"))
@@ -6981,19 +6969,32 @@ class Experiment(Ingredient):
             seed = _settled(fixed["seed"])
             _seed_all(seed)
         try:
-            config, summary = _resolve_config(self._layers(), fixed, record, command_name, logger)
+            command = request.command or ""
+            config, summary = _resolve_config(self._layers(), fixed, record, command, logger)
         except Exception as error:
             if isinstance(error, SacredError) or not request.is_stored:
                 raise
             # A scope that turns a text into a list, say, cannot begin with the list.
             logger.debug("the recorded configuration is taken as it is: %s", _one_line(error))
             config, summary = _normalise(updates, ""), _ConfigSummary()
-        has_given_seed = config.get("seed") is not None
-        if not has_given_seed:
-            config["seed"] = seed
+        has_seed = config.get("seed") is not None
+        return config if has_seed else {**config, "seed": seed}, summary, has_seed
+
+    def _prepared_run(
+        self, request: _Request, command: Any, chosen: Config, added: Sequence[Any] | None
+    ) -> Run:
+        """Return the run of a command, its configuration resolved and its options applied.
+
+        Args:
+            added: observers beside those of the experiment; None to record nothing.
+        """
+        logger, updates = self._logger, _nested(request.updates)
+        if logger is None:
+            logger = logging.getLogger(chosen.get("name") or self.path)
+        config, summary, has_given_seed = self._resolved(request, logger)
         self._check_additions(summary, config, command, logger, bool(chosen.get("force")))
 
-        hooked = [] if command_name in self._builtins else list(self.traverse_ingredients())
+        hooked = [] if request.command in self._builtins else list(self.traverse_ingredients())
         run = Run(
             config,
             summary,
