@@ -1896,20 +1896,21 @@ def _replace_file(path: str, data: bytes) -> None:
 
 def _sync(*paths: str) -> None:
     """Return when files and directories are on the disk, where the system can do that."""
-    opened = []
-    try:
-        for path in paths:
-            if not os.path.exists(path) or not os.path.getsize(path):
-                continue  # the directory tells of an empty file
-            opened.append(os.open(path, os.O_RDONLY))
-            if hasattr(os, "posix_fadvise"):  # begin with all, so that the waits below are one
-                os.posix_fadvise(opened[-1], 0, 0, os.POSIX_FADV_DONTNEED)
+    for begin in range(0, len(paths), 16):  # so many are open at once
+        opened = []
+        for path in paths[begin : begin + 16]:
+            try:
+                if os.path.getsize(path):  # the directory tells of an empty file
+                    opened.append(os.open(path, os.O_RDONLY))
+                    if hasattr(os, "posix_fadvise"):  # begin with all: the waits below are one
+                        os.posix_fadvise(opened[-1], 0, 0, os.POSIX_FADV_DONTNEED)
+            except OSError:
+                continue
         for fd in opened:
-            os.fsync(fd)
-    except OSError:
-        pass
-    finally:
-        for fd in opened:
+            try:
+                os.fsync(fd)
+            except OSError:
+                pass
             os.close(fd)
 
 
@@ -1932,8 +1933,7 @@ def _read_file(path: str) -> bytes:
 # is a fresh interpreter, not a fork: a fork would double the memory that the experiment
 # changes later, and start the fork handlers of its libraries. When 1 and 2 are the same
 # file there is one pipe, and the order of both streams is exact. The copier must outlive
-# whatever ends the program: it has a process group of its own and blocks all signals. It is
-# no child of the program's, which may wait for, or kill, all the children that it has.
+# whatever ends the program: it has a process group of its own and blocks all signals.
 #
 # Mode "sys": `sys.stdout` and `sys.stderr` are replaced by objects that also append.
 # ======================================================================================
@@ -1996,16 +1996,14 @@ def _answer(log: dict[str, Any], at_end: int) -> None:
         pass  # the run is over, or was killed
 
 
-def _copy_output() -> None:
+def _copy_output(pipes: int) -> None:
     """Run the copier: the program of the process described above.
 
-    Descriptors: 0 and 3 are read (3 only if it is open) and passed on to 1 and 2. On 4 come
+    Descriptors: 0 and, if there are two pipes, 3 are read and passed on to 1 and 2. On 4 come
     the path of the log and a zero byte, then one byte per question whether all is stored. It
     is answered on 5, when nothing more is there to be read, by a line with the number of bytes
     that could not be stored and whether this is the end, as nobody can print any more.
     """
-    if os.fork():
-        os._exit(0)
     path = b""
     while path[-1:] != b"\0":
         byte = os.read(4, 1)  # one at a time: questions may follow already
@@ -2015,11 +2013,7 @@ def _copy_output() -> None:
     log: dict[str, Any] = {"path": path[:-1]}
     targets: dict[int, int] = {}
     poll = select.poll()  # type: ignore[name-defined]  # noqa: F821
-    for source, target in ((0, 1), (3, 2)):
-        try:
-            os.fstat(source)
-        except OSError:
-            continue
+    for source, target in ((0, 1), (3, 2))[:pipes]:
         targets[source] = target
         poll.register(source, 1)  # POLLIN
     poll.register(4, 1)
@@ -2205,7 +2199,7 @@ _open_captures: list[_FdCapture] = []
 _COPIER = """import marshal, posix as os, select
 for code in marshal.loads(os.read(4, %d)):
     globals()[code.co_name] = type(lambda: 0)(code, globals())
-_copy_output()"""
+_copy_output(%d)"""
 
 
 @functools.lru_cache(1)
@@ -2234,6 +2228,18 @@ def _flush_streams() -> None:
             pass
 
 
+#: The copiers that a background child of some run still keeps alive.
+_lingering: list[int] = []
+
+
+def _is_reaped(pid: int) -> bool:
+    """Tell whether a copier has ended, and was waited for."""
+    try:
+        return os.waitpid(pid, os.WNOHANG) != (0, 0)
+    except ChildProcessError:
+        return True  # the experiment has waited for all its children
+
+
 class _FdCapture(_Capture):
     """Captures what goes through the descriptors 1 and 2, whoever writes it.
 
@@ -2250,6 +2256,7 @@ class _FdCapture(_Capture):
 
         if "py" not in os.path.basename(sys.executable or "") or hasattr(sys, "frozen"):
             raise OSError(f"{sys.executable!r} is not a Python interpreter")
+        _lingering[:] = [pid for pid in _lingering if not _is_reaped(pid)]
         opened: list[int] = []
 
         def pipe() -> tuple[int, int]:
@@ -2278,7 +2285,14 @@ class _FdCapture(_Capture):
             actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in passed.items()]
             self._pid = os.posix_spawn(
                 sys.executable,
-                [sys.executable, "-I", "-S", "-c", _COPIER % len(code), "minisacred output"],
+                [
+                    sys.executable,
+                    "-I",
+                    "-S",
+                    "-c",
+                    _COPIER % (len(code), len(sources)),
+                    "minisacred output",
+                ],
                 os.environ,
                 file_actions=actions,
                 setpgroup=0,
@@ -2347,9 +2361,11 @@ class _FdCapture(_Capture):
             if self._started and not ended:
                 # It answers at once, unless the terminal does not take what it passes on. It may
                 # go on when it has answered, for a process that outlives the run may still print.
-                self._ask(30.0)
+                if not self._ask(30.0):
+                    _lingering.append(self._pid)
+                    self._is_gone = True
             else:
-                self._is_gone = self._is_reaped()
+                self._is_gone = _is_reaped(self._pid)
                 if not self._is_gone:  # it has nothing to do, and has not begun
                     os.kill(self._pid, signal.SIGKILL)
             os.close(self._control)
@@ -2358,18 +2374,11 @@ class _FdCapture(_Capture):
                 self._reap()
             self._started = False
 
-    def _is_reaped(self) -> bool:
-        """Tell whether the process that was started has ended, as it does when it has begun."""
-        try:
-            return self._is_gone or os.waitpid(self._pid, os.WNOHANG) != (0, 0)
-        except ChildProcessError:
-            return True  # the experiment has waited for all its children
-
     def _reap(self) -> None:
-        """Wait for the process that was started: it has ended, or is about to."""
+        """Wait for the copier, which has ended, or is about to."""
         deadline = time.monotonic() + 1
         while not self._is_gone and time.monotonic() < deadline:
-            self._is_gone = self._is_reaped()
+            self._is_gone = _is_reaped(self._pid)
             if not self._is_gone:
                 time.sleep(0.0002)
 
@@ -2410,8 +2419,12 @@ class _FdCapture(_Capture):
             for fd in opened:
                 os.close(fd)
 
-    def _ask(self, timeout: float) -> None:
-        """Wait until the copier has nothing more to read, or has ended; at most some seconds."""
+    def _ask(self, timeout: float) -> bool:
+        """Wait until the copier has nothing more to read; tell whether it has ended.
+
+        Args:
+            timeout: how many seconds to wait at most.
+        """
         import select
 
         try:
@@ -2430,9 +2443,10 @@ class _FdCapture(_Capture):
                 self.lost = int(lost)
                 self._unanswered -= 1
                 if at_end == b"1":
-                    return
+                    return True
             if not data or self._unanswered <= 0:
-                return
+                return not data
+        return False
 
     def leave(self) -> None:
         """In a process that was forked: keep no more of it than the descriptors 1 and 2."""
@@ -2542,13 +2556,14 @@ def _output_of(process: Any, deadline: float | None = None) -> str | None:
 
 def _without_credentials(url: str) -> str:
     """Return a URL without user name, password and query, however badly it is written."""
-    scheme, separator, rest = url.rpartition("://")
+    scheme, separator, rest = url.partition("://") if "://" in url else ("", "", url)
     host = rest.split("/")[0]
     user, at, _ = host.rpartition("@")
     if at and (separator or ":" in user):  # else as in git@host:path
         rest = rest[len(user) + 1 :]
     elif not at and "@" in rest and re.search(r":(?!\d*$)", host):  # a password with a slash
         rest = rest.rpartition("@")[2]
+    rest = re.sub("://[^/]*@", "://", rest)  # of one that goes through another
     return scheme + separator + re.split("[?#;]", rest)[0]
 
 
@@ -4311,6 +4326,8 @@ class _Link:
         self.is_told = False  # of the start
         self._end: tuple[str, Config] = ("join", {})
         self._kept: str | None = None  # a directory with the files of artifacts not taken yet
+        self._numbers = itertools.count()
+        self._entry: Any = None  # the observer's, when the run has let it go
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -4321,6 +4338,9 @@ class _Link:
 
     def send(self, event: str, **arguments: Any) -> None:
         """Deliver an event now, or, if that fails, at the next heartbeat."""
+        if self._entry is not None and self.observer.run_entry is not self._entry:
+            _log.error("%s is left out: the run has ended, and another has begun", event)
+            return
         self._missed.append((event, arguments))
         if self._lock.acquire(timeout=0 if self._is_failing else SETTINGS.OBSERVER_TIMEOUT):
             try:
@@ -4374,9 +4394,10 @@ class _Link:
             shutil.rmtree(self._kept, ignore_errors=True)
 
     def let_go(self) -> None:
-        """Leave the observer to other runs."""
+        """Leave the observer to other runs; until then it takes what comes late."""
         if _is_observer(self.observer):
             self.observer.is_busy = False
+            self._entry = getattr(self.observer, "run_entry", None)
 
     def beat(self) -> None:
         """Deliver missed events, new metrics and the state of the run."""
@@ -4398,7 +4419,7 @@ class _Link:
         try:
             self._kept = self._kept or tempfile.mkdtemp(prefix="minisacred-")
             path = os.path.join(
-                self._kept, f"{len(self._missed)}-{os.path.basename(arguments['name'])}"
+                self._kept, f"{next(self._numbers)}-{os.path.basename(arguments['name'])}"
             )
             _copy_as(arguments["filename"], path)
             arguments["filename"] = path
@@ -4781,6 +4802,7 @@ class Run:
         self._pid = os.getpid()
         self.capture = _Capture()  #: takes the output from the start to the end
         self._output_path: str | None = None
+        self._dir: str | None = None
         self._artifacts: set[str] = set()
         self.notes: list[str] = []  #: warnings to log when the run has started
         self._clock = (time.time(), time.monotonic())
@@ -4790,7 +4812,7 @@ class Run:
     @property
     def dir(self) -> str | None:
         """The run directory; None without a file observer."""
-        return next((o.dir for o in self.observers if _is_observer(o) and o.dir), None)
+        return self._dir
 
     @property
     def captured_out(self) -> str:
@@ -4985,6 +5007,8 @@ class Run:
             link.is_told = True
             if self._id is None:
                 self._id = run_id
+            if self._dir is None and _is_observer(link.observer):
+                self._dir = link.observer.dir
         return diff
 
     def _agree_on_id(self) -> None:
@@ -5443,7 +5467,7 @@ def _split_values(text: str) -> list[str]:
             if char == "\\":
                 char += next(characters, "")
             quote = "" if char == quote else quote
-        elif char in "'\"" and (depth or not parts[-1]):
+        elif char in "'\"" and (depth or not parts[-1].strip()):
             quote = char
         elif char in "([{":
             depth += 1
@@ -6027,7 +6051,7 @@ class _Worker:
             self._put_back(folder, number + 1, run, resume)
             raise
         _remove_file(os.path.join(folder, _QUEUED_MARK))
-        self._processes[name] = process, token, log, resume
+        self._processes[name] = process, token, log, resume, number + 1
         if self.signal:  # it came while the process was being made
             process.send_signal(self.signal)
 
@@ -6040,15 +6064,15 @@ class _Worker:
 
     def _finish(self, name: str) -> None:
         """Look at how a run's process ended; see to it that its record says so, too."""
-        process, token, log, resume = self._processes.pop(name)
+        process, token, log, resume, own = self._processes.pop(name)
         log.seek(max(log.seek(0, os.SEEK_END) - 4000, 0))
         said = log.read().decode("utf-8", "replace").splitlines(keepends=True)
         log.close()
         folder = os.path.join(self.basedir, name)
         number, claim = _newest_claim(folder)
         run = _load_run(self.basedir, name)
-        # The program may have had the run done by a child of its own.
-        owners = process.pid, (claim.get("host") or {}).get("pid")
+        # The program may have had the run done by a child of its own, which has claimed it.
+        owners = {process.pid, (claim.get("host") or {}).get("pid") if number > own else None}
         has_begun = (run.get("host") or {}).get("pid") in owners
         if claim.get("token") == token and not has_begun:
             try:

@@ -174,6 +174,8 @@ def test_git_repository_with_its_changes_and_without_credentials(place):
         ("https:u:p@host/x", "host/x"), ("https://host/a@b/x.git", "https://host/a@b/x.git"),
         ("https://host:8443/a@b.git", "https://host:8443/a@b.git"), ("/srv/a@b.git", "/srv/a@b.git"),
         ("https://host/x.git;private_token=S", "https://host/x.git"),
+        ("https://u:p@host/https://v:q@other/x.git", "https://host/https://other/x.git"),
+        ("https://u:p@host/x.git?u=http://z", "https://host/x.git"),
     ],
 )  # fmt: skip
 def test_credentials_are_removed_from_urls(url, clean):

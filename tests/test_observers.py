@@ -710,3 +710,16 @@ def test_whatever_a_run_has_stored_is_synced_when_it_ends(place):
     files = [p for p in (place.path / "runs").rglob("*") if p.is_file()]
     assert {str(p.relative_to(place.path)) for p in files} <= synced
     assert {"runs/1", "runs/_sources"} <= synced
+
+
+def test_directory_of_a_finished_run_stays_its_own(tmp_path, ex):
+    ex.observers.append(FileStorageObserver(tmp_path / "runs"))
+    ex.main(lambda: None)
+    (tmp_path / "a.txt").write_text("a")
+    first = ex.run()
+    first.add_artifact(tmp_path / "a.txt", "late.txt")
+    second = ex.run()
+    first.add_artifact(tmp_path / "a.txt", "too_late.txt")
+    assert (first.dir, second.dir) == tuple(str(tmp_path / "runs" / n) for n in "12")
+    assert (tmp_path / "runs" / "1" / "late.txt").exists()
+    assert not (tmp_path / "runs" / "2" / "too_late.txt").exists()

@@ -379,29 +379,37 @@ def test_backspaces_and_linefeeds_takes_linear_time():
     assert re.fullmatch("x+", apply_backspaces_and_linefeeds("\b" * 10 + "x" * 5))
 
 
-def test_program_that_waits_for_or_kills_all_its_children_loses_nothing(place):
+def test_program_that_waits_for_any_child_gets_its_own(place):
     done = place(
         """
-        import os, signal, subprocess, sys
+        import os, time
         @ex.main
         def main():
-            os.posix_spawn("/bin/sh", ["sh", "-c", "echo child"], os.environ)
-            while True:
-                try:
-                    os.wait()
-                except ChildProcessError:
-                    break
-            sleeper = subprocess.Popen(["sleep", "60"])
-            for pid in open(f"/proc/self/task/{os.getpid()}/children").read().split():
-                os.kill(int(pid), signal.SIGKILL)
-            sleeper.wait()
-            print("parent")
+            time.sleep(0.2)
+            pids = set()
+            for i in range(3):
+                pid = os.fork()
+                if not pid:
+                    time.sleep(0.1)
+                    os._exit(0)
+                pids.add(pid)
+            for _ in range(3):
+                pids.remove(os.wait()[0])
         """,
         "-F", "runs", timeout=20,
     )  # fmt: skip
     assert done.code == 0, done.err
-    assert "child\n" in done.run().cout and "parent\n" in done.run().cout
-    assert "child\nparent\n" in done.out
+
+
+def test_descriptor_that_the_program_inherits_is_no_source_of_output(place):
+    place.write("ex.main(lambda: print('printed'))")
+    (place.path / "other").write_text("other text\n")
+    command = f"{sys.executable} exp.py -F runs 3<other 2>&1 | cat"
+    for line in (command, command.replace("3<other", "3>&1")):
+        done = subprocess.run(
+            line, shell=True, cwd=place.path, env=environment(), timeout=20, capture_output=True
+        )
+        assert b"printed\n" in done.stdout and b"other text" not in done.stdout
 
 
 def test_answer_that_comes_too_late_is_not_taken_for_another(place):

@@ -1197,6 +1197,7 @@ def test_sweep_that_is_interrupted_while_it_queues_says_how_to_go_on(place):
         ("name=:),:(", [":)", ":("]),
         ("name=a),b", ["a)", "b"]),
         ("name=[1,2],(3,4)", ["[1,2]", "(3,4)"]),
+        ("name='a,b', 'c,d'", ["a,b", "c,d"]),
     ],
 )
 def test_values_of_a_sweep_divide_at_commas_outside_of_brackets_and_quotes(words, values):
@@ -1245,3 +1246,11 @@ def test_recorded_configuration_is_taken_as_it_is_where_the_scope_cannot_begin_w
     )
     queue(place)
     assert work(place).code == 0 and place.run("1").run["result"] == ["a", "b"]
+
+
+def test_sweep_whose_runs_cannot_begin_says_why(place):
+    header = "import sys\nif '--start-queued' in sys.argv:\n    sys.exit('boom: no GPU')\n"
+    place.write(TASK, header=header + "from minisacred import *\nex = Experiment('exp')\n")
+    done = place.python("exp.py", "over", "n=1,2", "-F", "runs")
+    assert done.code == 1 and statuses(place) == {"1": "FAILED", "2": "FAILED"}
+    assert "boom: no GPU" in "".join(place.run("1").run["fail_trace"])
