@@ -3349,6 +3349,8 @@ def _read_metric_lines(path: str) -> tuple[dict[str, Any], int]:
         metric["steps"].append(step)
         metric["values"].append(value)
         metric["timestamps"].append(moment)
+    for name in [name for name in metrics if not isinstance(name, str)]:
+        damaged += len(metrics.pop(name)["steps"])
     return metrics, damaged
 
 
@@ -5264,7 +5266,7 @@ def _format_rows(rows: Sequence[Config], width: int | None, paint: Any = None) -
         values = [row.get(key) for row in rows]
         cells = ["" if v is None else f"{v:.6g}" if type(v) is float else str(v) for v in values]
         cells = [
-            c if c.isprintable() else _one_line(re.sub(r"[\x00-\x1f\x7f]", " ", c))
+            c if c.isprintable() else _one_line(re.sub(r"[\x00-\x1f\x7f\ud800-\udfff]", " ", c))
             for c in (key, *cells)
         ]
         if width is not None:  # no column takes it all
@@ -5743,9 +5745,9 @@ def _seconds(run: Config) -> float | None:
             datetime.datetime.fromisoformat(run[key])
             for key in ("start_time", "stop_time" if run.get("stop_time") else "heartbeat")
         )
+        return (end - start).total_seconds()
     except (KeyError, TypeError, ValueError):
         return None
-    return (end - start).total_seconds()
 
 
 def _duration(run: Config) -> str:
@@ -7490,9 +7492,18 @@ def _sort_key(value: Any) -> Any:
     return (2, 0, "") if value is None else (1, 0, str(value))
 
 
+def _view_of(run: Config) -> _View:
+    """Return the view of a run; of a record in which nothing is as it should be, that it is so."""
+    try:
+        return _View(run)
+    except Exception as error:
+        problem = f"run.json: {type(error).__name__}: {_one_line(error)}"
+        return _View({"_id": run["_id"], "config": {}, "metrics": {}, "error": problem})
+
+
 def _selected(request: argparse.Namespace) -> list[_View]:
     """Return the runs that `ls` is asked for, sorted."""
-    views = [_View(run) for run in _load_all(request.basedir, with_info=False)]
+    views = [_view_of(run) for run in _load_all(request.basedir, with_info=False)]
     if request.ids:
         known = [str(view.run["_id"]) for view in views]
         for name in request.ids:
@@ -7526,7 +7537,8 @@ def _list(request: argparse.Namespace) -> None:
         return
     texts = [{k: repr(v) for k, v in v.config.items()} for v in views if "error" not in v.run]
     names = dict.fromkeys(name for entries in texts for name in entries)
-    if not any("seed" in (_meta(view.run, "config_updates") or ()) for view in views):
+    updates = [_meta(view.run, "config_updates") for view in views]
+    if not any(isinstance(update, dict) and "seed" in update for update in updates):
         names.pop("seed", None)  # drawn for each run
     differing = [n for n in names if len({entries.get(n) for entries in texts}) > 1]
     if views:
@@ -7757,6 +7769,10 @@ def _main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except OSError as error:
         print(f"minisacred: error: {error.filename or basedir}: {error.strerror}", file=sys.stderr)
+        return 1
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        problem = f"{type(error).__name__}: {_one_line(error)}"
+        print(f"minisacred: error: a record in {basedir} is damaged: {problem}", file=sys.stderr)
         return 1
     return int(code or 0)
 

@@ -431,3 +431,30 @@ def test_command_that_runs_a_run_again_does(place):
     command = again.replace("python ", f"{sys.executable} ", 1)
     subprocess.run(command, shell=True, check=True, cwd="/", env=environment(), timeout=60)
     assert place.run("2").run["result"] == place.run("1").run["result"] == "read2"
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"stop_time": "2026-01-31T12:00:00+01:00"},
+        {"meta": {"config_updates": 5}},
+        {"command": "\ud800"},
+        {"experiment": {"repositories": [None], "sources": 5}},
+        {"meta": {"options": 5, "modified": [5]}},
+    ],
+    ids=str,
+)
+def test_strange_records_cost_themselves_only(tmp_path, field):
+    write_run(tmp_path, 1, **field)
+    write_run(tmp_path, 2)
+    (tmp_path / "3").mkdir()
+    (tmp_path / "3" / "run.json").write_text('{"status": "COMPLETED"}')
+    (tmp_path / "3" / "config.json").write_text("{}")
+    line = '{"name": 5, "step": 0, "value": 1, "timestamp": "x"}\n'
+    (tmp_path / "3" / "metrics.jsonl").write_text(line)
+    done = call("ls", tmp_path)
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 4, done.stderr
+    for command in (["show", tmp_path, 1], ["diff", tmp_path, 1, 2], ["show", tmp_path, 3]):
+        done = call(*command)
+        assert "Traceback" not in done.stderr
+        assert done.returncode == 0 or "is damaged: " in done.stderr
