@@ -359,7 +359,7 @@ def _nested(updates: Mapping[Any, Any], path: str = "") -> Config:
     tree: Config = {}
     for key, value in updates.items():
         is_path = isinstance(key, str) and not _FLOAT.fullmatch(key)
-        if is_path and not all(key.split(".")):
+        if is_path and not all(key.split(".")) and (key or not path):
             raise InvalidConfigError(f"{_join(path, key)!r} is no dotted path")
         if isinstance(value, dict) and value:
             value = _nested(value, _join(path, key))
@@ -591,6 +591,7 @@ class _Typed:
 
     def as_type_of(self, old: Any, path: str) -> Any:
         """Return the value for an entry that was `old` before."""
+        old = old.tolist() if _is_numpy(old) else old
         if isinstance(old, bool):
             if self.text.strip().lower() not in _WORDS:
                 raise InvalidConfigError(
@@ -642,6 +643,9 @@ def _index(name: Any, items: Sequence[Any], path: str) -> int:
 
 def _combined(earlier: Any, later: Any, path: str = "") -> Any:
     """Return fixed values with later ones over them: key by key, in lists by number."""
+    if isinstance(later, _Typed) and isinstance(later.value, dict):
+        before = earlier.value if isinstance(earlier, _Typed) else earlier
+        later = later.tree if isinstance(before, dict) else later
     if isinstance(earlier, _Typed):
         if not isinstance(later, dict):
             return later
@@ -1036,7 +1040,8 @@ def _is_code_of(code: types.CodeType, tree: ast.Module) -> bool:
         plain = [c for c in code.co_consts if not isinstance(c, types.CodeType)]
         return code.co_code, code.co_names, code.co_varnames, plain
 
-    made = compile(tree, code.co_filename, "exec").co_consts
+    flags = code.co_flags & _FUTURE_FLAGS
+    made = compile(tree, code.co_filename, "exec", flags, dont_inherit=True).co_consts
     functions = [c for c in made if isinstance(c, types.CodeType) and c.co_name == code.co_name]
     # That of a function which uses names of an outer one cannot be made without that one.
     return bool(code.co_freevars) or any(parts(c) == parts(code) for c in functions)
@@ -6248,14 +6253,20 @@ class Ingredient:
         Args:
             prefix: the dotted path of the dictionary to fill from, instead of all entries.
         """
-        if isinstance(function, type):
-            function.__init__ = self.capture(function.__init__, prefix=prefix)  # type: ignore[misc]
+        init = vars(function).get("__init__") if isinstance(function, type) else None
+        if isinstance(init, types.FunctionType) and not hasattr(init, "bind"):
+            function.__init__ = self.capture(function.__init__, prefix=prefix)
             return function
         captured = _capture(function, prefix)
         plain = getattr(captured, "__func__", captured)
-        # Lambdas and functions inside others share their names: each draws numbers of its own.
-        alike = [c for c in self._captured if c.__qualname__ == plain.__qualname__]
-        plain.number = len(alike) or "" if "<" in plain.__qualname__ else ""
+        # Lambdas and functions inside others share their names: each draws numbers of its own,
+        # those inside others by their place, for they may be made anew in each run.
+        plain.number = ""
+        if "<locals>" in plain.__qualname__:
+            plain.number = getattr(getattr(function, "__code__", None), "co_firstlineno", "")
+        elif "<lambda>" in plain.__qualname__:
+            alike = [c for c in self._captured if c.__qualname__ == plain.__qualname__]
+            plain.number = len(alike) or ""
         self._captured.add(plain)
         if self._binder is not None:  # a function that is captured while a run goes on
             self._binder(self, plain)
@@ -6985,6 +6996,10 @@ class Experiment(Ingredient):
     def _resolved(self, request: _Request, logger: Any) -> tuple[Config, _ConfigSummary, bool]:
         """Return the configuration, how it differs from the defaults, and whether it has a seed."""
         updates = _checked_updates(request.updates)
+        for ingredient in self.traverse_ingredients():  # which may be given as a literal, too
+            given = _get_path(updates, self._prefix_of(ingredient))
+            if isinstance(given, _Typed) and isinstance(given.value, dict):
+                _set_path(updates, ingredient.path, given.tree)
         named = [self._named_config(name) for name in request.named_configs]
         seed = _settled(updates.get("seed"))
         seed = _draw_seed() if seed is None else seed

@@ -595,3 +595,11 @@ def cfg():
 '''
     done = place.python("-c", code)
     assert done.code == 1 and "the source of config scope 'cfg' is not available" in done.err
+
+
+def test_captured_classes_of_others_are_left_as_they_are():
+    from fractions import Fraction
+
+    ex = Experiment("exp")
+    captured = ex.capture(Fraction)
+    assert Fraction(3, 4) == captured(3, 4) and str(Fraction(3, 4)) == "3/4"

@@ -13,6 +13,7 @@ import pytest
 from minisacred import (
     ConfigAddedError,
     ConfigError,
+    Experiment,
     Ingredient,
     InvalidConfigError,
     MissingConfigError,
@@ -586,6 +587,7 @@ def default_of_a_lambda():
         (texts, "form={} blank=\t", {"form": "{}", "blank": "\t"}),
         (texts, "form={0}", {"form": "{0}", "blank": ","}),
         (mixed, "d={'lr':1,'name':5}", {"d": {"lr": 1.0, "name": "5", "flag": True}}),
+        (mixed, "d={'lr':1} d={'name':'b'}", {"d": {"lr": 1.0, "name": "b", "flag": True}}),
         (mixed, "d={'lr':1} d.lr=2", {"d": {"lr": 2.0, "name": "a", "flag": True}}),
         (outer_name, "n=10", {"n": 10, "m": 11}),
         (two_contexts, "a=10", {"a": 10, "b": 20}),
@@ -660,3 +662,18 @@ def test_value_that_no_entry_can_hold_is_refused(ex, capsys):
     with pytest.raises(SystemExit):
         ex.run_commandline(["exp", "with", "n={0}"])
     assert "n: a value of type set cannot be stored" in capsys.readouterr().err
+
+
+def test_ingredient_may_be_given_as_a_literal():
+    part = Ingredient("part")
+    part.add_config(norm=True, n=3)
+    ex = Experiment("exp", ingredients=[part])
+    ex.main(lambda: None)
+    run = ex.run_commandline(["exp", "with", "part={'norm': False}"])
+    assert run.config["part"] == {"norm": False, "n": 3}
+
+
+def test_empty_key_is_read_back_as_an_update(ex):
+    ex.add_config(d={"": 1, "_a": 2})
+    ex.main(lambda d: None)
+    assert entries(ex.run(config_updates={"d": {"": 5}})) == {"d": {"": 5, "_a": 2}}
