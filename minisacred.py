@@ -718,7 +718,10 @@ class _FixedDict(_Dict):
     def restore(self) -> None:
         """Put the fixed values back after a change; each newly assigned one is noted."""
         for name, fix in self.fix.items():
-            key = name if name in self else self._key_of(name)
+            key = self._key_of(name)
+            if key != name and name in self.kept:  # which stood in for it until now
+                del self.kept[name]
+                dict.__delitem__(self, name)
             if key in self and (key not in self.kept or self[key] is not self.kept[key]):
                 value = self.fixing.fixed(self[key], fix, (*self.path, str(name)))
             elif key not in self:
@@ -910,6 +913,16 @@ def _bound_names(tree: ast.AST) -> Iterator[str]:
             yield from _bound_names(part)
 
 
+def _own_nodes(function: ast.FunctionDef) -> Iterator[ast.AST]:
+    """Yield the nodes of a function's body, less those of functions and classes inside it."""
+    stack: list[ast.AST] = list(function.body)
+    while stack:
+        node = stack.pop()
+        yield node
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
+            stack.extend(ast.iter_child_nodes(node))
+
+
 class _ScopeCompiler(ast.NodeTransformer):
     """Adds a call of `fix` to each statement or expression that binds one of some names."""
 
@@ -991,6 +1004,11 @@ class _ScopeCompiler(ast.NodeTransformer):
         """Leave alone what nested functions and classes bind for themselves."""
         statements = (part for part in ast.walk(node) if isinstance(part, ast.Nonlocal))
         shared = {name for statement in statements for name in statement.names} & set(self.names)
+        if isinstance(node, ast.FunctionDef):  # less those that a function inside this one shares
+            stored = (n for n in _own_nodes(node) if isinstance(n, ast.Name))
+            own = {n.id for n in stored if isinstance(n.ctx, ast.Store)}
+            declared = {n for p in node.body if isinstance(p, ast.Nonlocal) for n in p.names}
+            shared -= own - declared
         if shared:
             _ScopeCompiler(shared).generic_visit(node)
         for field in ("args", "decorator_list", "bases", "keywords"):  # evaluated out here
@@ -1031,6 +1049,10 @@ def _compiling(function: Callable[..., Any]) -> Callable[..., Any]:
                 sys.setrecursionlimit(limit)
 
     return compiling
+
+
+#: The bits of a code object's flags that say which `from __future__ import` its file has.
+_FUTURE_FLAGS = 0x1FE0000
 
 
 def _is_code_of(code: types.CodeType, tree: ast.Module) -> bool:
@@ -1100,20 +1122,6 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
 
         return inspect.signature(function, annotation_format=Format.FORWARDREF)
     return inspect.signature(function)
-
-
-def _own_nodes(function: ast.FunctionDef) -> Iterator[ast.AST]:
-    """Yield the nodes of a function's body, less those of functions and classes inside it."""
-    stack: list[ast.AST] = list(function.body)
-    while stack:
-        node = stack.pop()
-        yield node
-        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
-            stack.extend(ast.iter_child_nodes(node))
-
-
-#: The bits of a code object's flags that say which `from __future__ import` its file has.
-_FUTURE_FLAGS = 0x1FE0000
 
 
 def _inner_code(code: types.CodeType, name: str) -> types.CodeType:
@@ -1236,9 +1244,10 @@ class _ConfigScope(_Source):
                 continue
             if name in parameters and name not in self.assigned and name not in preset:
                 continue  # an ingredient's entries, only looked at
-            _check_indices(value)
             try:
-                entries[name] = fix.unrecorded()(name, _normalise(value, name))
+                plain = _normalise(value, name)
+                _check_indices(value)
+                entries[name] = fix.unrecorded()(name, plain)
             except _NotSerializable as error:
                 if isinstance(value, (dict, list, tuple)):
                     _log.warning("config entry %r is left out: %s", name, error)
@@ -1762,6 +1771,20 @@ def _json_key(key: Any) -> str:
     return _strange_repr(key)
 
 
+def _jsonable(value: Any, strange: list[str] | None = None, inside: tuple[int, ...] = ()) -> Any:
+    """Return `value` as what JSON can express; never raises.
+
+    What has no counterpart becomes its `repr`; its type is added to `strange`.
+    """
+    kind = type(value)
+    if kind is str or value is None or kind is bool or (kind is int and -(2**63) < value < 2**63):
+        return value
+    try:
+        return _convert(value, strange, inside)
+    except BaseException:  # whatever a strange object raises while it is looked at
+        return _strange_repr(value, strange)
+
+
 def _convert(value: Any, strange: list[str] | None, inside: tuple[int, ...]) -> Any:
     if isinstance(value, (dict, list, tuple, set, frozenset)):
         if id(value) in inside or len(inside) >= _MAX_DEPTH:
@@ -1797,20 +1820,6 @@ def _convert(value: Any, strange: list[str] | None, inside: tuple[int, ...]) -> 
         if type(plain) is not type(value):
             return _jsonable(plain, strange, inside)
     return _strange_repr(value, strange)
-
-
-def _jsonable(value: Any, strange: list[str] | None = None, inside: tuple[int, ...] = ()) -> Any:
-    """Return `value` as what JSON can express; never raises.
-
-    What has no counterpart becomes its `repr`; its type is added to `strange`.
-    """
-    kind = type(value)
-    if kind is str or value is None or kind is bool or (kind is int and -(2**63) < value < 2**63):
-        return value
-    try:
-        return _convert(value, strange, inside)
-    except BaseException:  # whatever a strange object raises while it is looked at
-        return _strange_repr(value, strange)
 
 
 def _number_texts(values: Sequence[Any]) -> list[str]:
@@ -3698,6 +3707,14 @@ def _bson_key(key: Any) -> str:
     return re.sub(r"^\$", "@", text).replace(".", ",")
 
 
+def _bsonable(value: Any, inside: tuple[int, ...] = ()) -> Any:
+    """Return `value` as BSON can express it: as in JSON, though dates and NaN stay themselves."""
+    try:
+        return _to_bson(value, inside)
+    except Exception:  # whatever a strange object raises while it is looked at
+        return _to_bson(_strange_repr(value), ())
+
+
 def _to_bson(value: Any, inside: tuple[int, ...]) -> Any:
     if isinstance(value, (dict, list, tuple)):
         if id(value) in inside or len(inside) >= _MAX_DEPTH - 10:
@@ -3722,14 +3739,6 @@ def _to_bson(value: Any, inside: tuple[int, ...]) -> Any:
     if isinstance(plain, int) and not -(2**63) <= plain < 2**63:
         return str(plain)
     return plain.encode("utf-8", "replace").decode() if isinstance(plain, str) else plain
-
-
-def _bsonable(value: Any, inside: tuple[int, ...] = ()) -> Any:
-    """Return `value` as BSON can express it: as in JSON, though dates and NaN stay themselves."""
-    try:
-        return _to_bson(value, inside)
-    except Exception:  # whatever a strange object raises while it is looked at
-        return _to_bson(_strange_repr(value), ())
 
 
 _METRIC_COLUMNS = ("steps", "values", "timestamps")
@@ -4542,34 +4551,6 @@ _fork = threading.local()
 _fork_hooks: set[types.CodeType] = set()
 
 
-@functools.lru_cache(None)
-def _protect_forks() -> None:
-    """Give forks, from now on, the signal handlers from before a run: they have no part in it.
-
-    SIGTERM is blocked meanwhile. Python forgets a signal that comes before a fork is set up,
-    and a pool which terminates a worker that it has just forked would wait for it for ever.
-    """
-
-    def before() -> None:
-        _fork.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-
-    def in_parent() -> None:
-        mask, _fork.mask = _fork.mask, None
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-
-    def in_child() -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            guard = getattr(signal.getsignal(number), "__self__", None)
-            if isinstance(guard, _SignalGuard):
-                signal.signal(number, guard.before_all(number))
-        while _open_captures:
-            _open_captures.pop().leave()
-        in_parent()
-
-    _fork_hooks.update(hook.__code__ for hook in (before, in_parent, in_child))
-    os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
-
-
 def _is_forking(frame: types.FrameType | None) -> bool:
     """Tell whether this is amid the hooks around a fork, where exceptions get lost."""
     is_in_hook = frame is not None and frame.f_code in _fork_hooks
@@ -4644,6 +4625,34 @@ class _SignalGuard:
             self._pending, self._raised_at = number, time.monotonic()
         else:
             self._raise(number)
+
+
+@functools.lru_cache(None)
+def _protect_forks() -> None:
+    """Give forks, from now on, the signal handlers from before a run: they have no part in it.
+
+    SIGTERM is blocked meanwhile. Python forgets a signal that comes before a fork is set up,
+    and a pool which terminates a worker that it has just forked would wait for it for ever.
+    """
+
+    def before() -> None:
+        _fork.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def in_parent() -> None:
+        mask, _fork.mask = _fork.mask, None
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+    def in_child() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            guard = getattr(signal.getsignal(number), "__self__", None)
+            if isinstance(guard, _SignalGuard):
+                signal.signal(number, guard.before_all(number))
+        while _open_captures:
+            _open_captures.pop().leave()
+        in_parent()
+
+    _fork_hooks.update(hook.__code__ for hook in (before, in_parent, in_child))
+    os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
 
 
 #: Held by the thread that is running an experiment, once for each of nested runs.

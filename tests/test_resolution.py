@@ -556,6 +556,28 @@ def outer_name():
     m = n + 1
 
 
+def two_levels():
+    x = 1
+
+    def outer():
+        x = 2
+
+        def inner():
+            nonlocal x
+            x = 3
+
+        inner()
+        return x
+
+    y = outer()
+
+
+def numbers_one_by_one():
+    d = {}
+    for i in range(3):
+        d[i] = i * 10
+
+
 def two_contexts():
     with contextlib.nullcontext(1) as a, contextlib.nullcontext(a * 2) as b:
         pass
@@ -590,6 +612,8 @@ def default_of_a_lambda():
         (mixed, "d={'lr':1} d={'name':'b'}", {"d": {"lr": 1.0, "name": "b", "flag": True}}),
         (mixed, "d={'lr':1} d.lr=2", {"d": {"lr": 2.0, "name": "a", "flag": True}}),
         (outer_name, "n=10", {"n": 10, "m": 11}),
+        (two_levels, "x=10", {"x": 10, "y": 3}),
+        (numbers_one_by_one, "d.1=5", {"d": {0: 0, 1: 5, 2: 20}, "i": 2}),
         (two_contexts, "a=10", {"a": 10, "b": 20}),
         (default_of_a_lambda, "n=7", {"n": 7, "m": 7}),
     ],
@@ -677,3 +701,14 @@ def test_empty_key_is_read_back_as_an_update(ex):
     ex.add_config(d={"": 1, "_a": 2})
     ex.main(lambda d: None)
     assert entries(ex.run(config_updates={"d": {"": 5}})) == {"d": {"": 5, "_a": 2}}
+
+
+def test_list_that_contains_itself_is_left_out(ex, caplog):
+    @ex.config
+    def config():
+        a = 1
+        endless = []
+        endless.append(endless)
+
+    ex.main(lambda: None)
+    assert entries(ex.run()) == {"a": 1} and "'endless' is left out" in caplog.text
