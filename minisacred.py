@@ -913,7 +913,7 @@ def _bound_names(tree: ast.AST) -> Iterator[str]:
             yield from _bound_names(part)
 
 
-def _own_nodes(function: ast.FunctionDef) -> Iterator[ast.AST]:
+def _own_nodes(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[ast.AST]:
     """Yield the nodes of a function's body, less those of functions and classes inside it."""
     stack: list[ast.AST] = list(function.body)
     while stack:
@@ -1002,13 +1002,15 @@ class _ScopeCompiler(ast.NodeTransformer):
 
     def visit_scope(self, node: Any) -> Any:
         """Leave alone what nested functions and classes bind for themselves."""
-        statements = (part for part in ast.walk(node) if isinstance(part, ast.Nonlocal))
-        shared = {name for statement in statements for name in statement.names} & set(self.names)
-        if isinstance(node, ast.FunctionDef):  # less those that a function inside this one shares
-            stored = (n for n in _own_nodes(node) if isinstance(n, ast.Name))
-            own = {n.id for n in stored if isinstance(n.ctx, ast.Store)}
-            declared = {n for p in node.body if isinstance(p, ast.Nonlocal) for n in p.names}
-            shared -= own - declared
+        shared = set(self.names) & {
+            name for part in ast.walk(node) if isinstance(part, ast.Nonlocal) for name in part.names
+        }
+        if shared and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            # Less those that are this function's own, which one inside it may share.
+            inside = list(_own_nodes(node))
+            own = {n.id for n in inside if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
+            own -= {name for n in inside if isinstance(n, ast.Nonlocal) for name in n.names}
+            shared -= own | {n.arg for n in ast.walk(node.args) if isinstance(n, ast.arg)}
         if shared:
             _ScopeCompiler(shared).generic_visit(node)
         for field in ("args", "decorator_list", "bases", "keywords"):  # evaluated out here
@@ -1074,8 +1076,8 @@ def _parse_lines(lines: Sequence[str]) -> ast.Module:
 
 
 @_compiling
-def _source_lines(function: types.FunctionType) -> list[str]:
-    """Return the lines of a function's definition.
+def _source_lines(function: types.FunctionType) -> tuple[list[str], ast.Module]:
+    """Return the lines of a function's definition and their syntax tree.
 
     Much faster than inspect.getsourcelines(), which tokenizes: the definition ends before the
     first line that is indented no further than its beginning and lets what is above be parsed.
@@ -1097,14 +1099,20 @@ def _source_lines(function: types.FunctionType) -> list[str]:
                 continue
             if code.co_filename.startswith("<") and not _is_code_of(code, tree):
                 break  # the file of some other text, such as all that exec() gets, has that name
-            return lines[:end]
+            return lines[:end], tree
     raise LookupError
 
 
 @_compiling
-def _parse_function(function: types.FunctionType, lines: Sequence[str]) -> ast.FunctionDef:
-    """Return the syntax tree of a function, with the line numbers of its file."""
-    code, tree = function.__code__, _parse_lines(lines)
+def _parse_function(
+    function: types.FunctionType, lines: Sequence[str], tree: ast.Module | None = None
+) -> ast.FunctionDef:
+    """Return the syntax tree of a function, with the line numbers of its file.
+
+    Args:
+        tree: that of the lines, if they have been parsed already; it is changed.
+    """
+    code, tree = function.__code__, tree or _parse_lines(lines)
     ast.increment_lineno(tree, code.co_firstlineno - (2 if lines[0][:1].isspace() else 1))
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and node.name == code.co_name:
@@ -1182,14 +1190,14 @@ class _ConfigScope(_Source):
         self.doc = inspect.getdoc(function)
         functools.update_wrapper(self, function)
         try:
-            self.lines = _source_lines(function)
+            self.lines, tree = _source_lines(function)
         except LookupError:
             raise InvalidConfigError(
                 f"the source of config scope {function.__qualname__!r} is not available, and "
                 "without it updates cannot be applied; define it in a file or a cell, or use "
                 "add_config()"
             ) from None
-        self._check(_parse_function(function, self.lines))
+        self._check(_parse_function(function, self.lines, tree))
         self._compiled = functools.lru_cache(8)(self._compile)
 
     def evaluate(self, fix: _Fixing, preset: Config, fallback: Config) -> Config:
@@ -1207,7 +1215,7 @@ class _ConfigScope(_Source):
         # The frame outlives the call as long as it is held, and with it the local variables:
         # whichever way the function ended, nothing has to be added to its return statements.
         variables = dict(frames.pop().f_locals)
-        for name in closure and code.co_freevars:
+        for name in code.co_freevars:
             variables.pop(name, None)
         return self._entries(variables, fix, preset)
 
@@ -2296,17 +2304,11 @@ class _FdCapture(_Capture):
                 passed[3] = sources[1][0]
             functions = (_store, _pass_on, _answer, _copy_output)
             code = marshal.dumps([function.__code__ for function in functions])
+            program = _COPIER % (len(code), len(sources))
             actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in passed.items()]
             self._pid = os.posix_spawn(
                 sys.executable,
-                [
-                    sys.executable,
-                    "-I",
-                    "-S",
-                    "-c",
-                    _COPIER % (len(code), len(sources)),
-                    "minisacred output",
-                ],
+                [sys.executable, "-I", "-S", "-c", program, "minisacred output"],
                 os.environ,
                 file_actions=actions,
                 setpgroup=0,
@@ -7038,7 +7040,7 @@ class Experiment(Ingredient):
         Args:
             added: observers beside those of the experiment; None to record nothing.
         """
-        logger, updates = self._logger, _nested(request.updates)
+        logger = self._logger
         if logger is None:
             logger = logging.getLogger(chosen.get("name") or self.path)
         config, summary, has_given_seed = self._resolved(request, logger)
@@ -7065,7 +7067,10 @@ class Experiment(Ingredient):
         run._id = chosen.get("id")
         run.meta_info = self._meta_info(request, chosen)
         modified = {*summary.added, *summary.modified, *summary.typechanged}
-        run.meta_info.setdefault("modified", sorted(modified - ({"seed"} - set(updates))))
+        is_asked_for = "seed" in run.meta_info["config_updates"]
+        run.meta_info.setdefault(
+            "modified", sorted(modified - (set() if is_asked_for else {"seed"}))
+        )
         for option in self.additional_cli_options:
             if chosen.get(option.dest) is not None:
                 option.function(chosen[option.dest], run)

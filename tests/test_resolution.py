@@ -572,6 +572,20 @@ def two_levels():
     y = outer()
 
 
+def shared_parameter():
+    x = 1
+
+    def outer(x):
+        def inner():
+            nonlocal x
+            x = 3
+
+        inner()
+        return x
+
+    y = outer(2)
+
+
 def numbers_one_by_one():
     d = {}
     for i in range(3):
@@ -613,6 +627,7 @@ def default_of_a_lambda():
         (mixed, "d={'lr':1} d.lr=2", {"d": {"lr": 2.0, "name": "a", "flag": True}}),
         (outer_name, "n=10", {"n": 10, "m": 11}),
         (two_levels, "x=10", {"x": 10, "y": 3}),
+        (shared_parameter, "x=10", {"x": 10, "y": 3}),
         (numbers_one_by_one, "d.1=5", {"d": {0: 0, 1: 5, 2: 20}, "i": 2}),
         (two_contexts, "a=10", {"a": 10, "b": 20}),
         (default_of_a_lambda, "n=7", {"n": 7, "m": 7}),
