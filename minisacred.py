@@ -39,7 +39,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import copy
 import functools
 import inspect
 import io
@@ -576,6 +575,9 @@ class _Typed:
                 ) from None
             self.value = text
 
+    def __repr__(self) -> str:
+        return self.text
+
     @functools.cached_property
     def tree(self) -> Config:
         """The dictionary that was typed, as if each of its values had been typed by itself."""
@@ -815,6 +817,8 @@ class _Fixing:
             made = _FixedDict(value, self, fix, path)
             if isinstance(value, _Dict) or type(value) is dict:
                 return made
+            import copy  # 0.7 ms, rarely needed
+
             value = copy.copy(value)  # a Counter, say, whose type matters more in the scope
             for key, item in made.items():
                 value[key] = item
@@ -1229,7 +1233,8 @@ class _ConfigScope(_Source):
         for name, parameter in _signature(self.function).parameters.items():
             for known in (preset, fallback, fix.tree):
                 if name in known:
-                    arguments[name] = fix.unrecorded()(name, _plain(_settled(known[name])))
+                    value = _plain(_settled(known[name]))
+                    arguments[name] = value if known is fallback else fix.unrecorded()(name, value)
                     break
             else:
                 if parameter.default is parameter.empty:
@@ -1476,12 +1481,6 @@ def _resolve_layer(
     tree = _get_path(fixed, layer.path, {})
     if not isinstance(tree, dict):
         raise InvalidConfigError(f"{layer.path!r} is an ingredient: update its entries instead")
-    for child in layer.children:
-        if layer.path and child in tree and not _is_within(child, layer.path):
-            raise InvalidConfigError(
-                f"{_join(layer.path, child)}: {child!r} is an ingredient, whose entries are at "
-                f"{child!r}, whoever uses it"
-            )
     fix = _Fixing(tree, _split(layer.path), record)
     children = _children_entries(config, layer.path, layer.children)
     entries: Config = {}
@@ -1490,10 +1489,17 @@ def _resolve_layer(
         entries = _merged(entries, made)
     _check_indices(entries)
     for name in children:
-        if not isinstance(entries.get(name, {}), dict):
+        if not isinstance(entries.get(name, {}), dict):  # a loop variable, say
+            _log.warning(
+                "config entry %r is left out: the entries of the ingredient are there",
+                _join(layer.path, name),
+            )
+            del entries[name]
+    for child in layer.children if layer.path else ():
+        if child in tree and child not in entries and not _is_within(child, layer.path):
             raise InvalidConfigError(
-                f"{_join(layer.path, name)}: an entry has the name of an ingredient, whose entries "
-                "are there; choose another name"
+                f"{_join(layer.path, child)}: {child!r} is an ingredient, whose entries are at "
+                f"{child!r}, whoever uses it"
             )
     # What no source assigned is an addition; the entries of ingredients are not ours to add.
     added = {k: _settled(v) for k, v in tree.items() if k not in entries and k not in children}
@@ -3264,7 +3270,11 @@ class _Recorder(RunObserver):
 
     def for_run(self) -> Any:
         """Return itself, or a copy while another run uses it: nested runs may share it."""
-        other = copy.copy(self) if self.is_busy else self
+        other = self
+        if self.is_busy:
+            import copy
+
+            other = copy.copy(self)
         other.is_ending = False
         other._reset()
         return other
@@ -3562,7 +3572,8 @@ class FileStorageObserver(_Recorder):
                 self._write("config.json", self._config_data)
                 self._write("metrics.json", b"{}\n")
                 if not os.path.exists(self._path("info.json")):
-                    self._write("info.json", b"{}\n")
+                    self._info_data = b"{}\n"
+                    self._write("info.json", self._info_data)
                 for name in ("metrics.jsonl", "cout.txt"):
                     open(self._path(name), "ab").close()
                 if entry["status"] == "QUEUED":  # before run.json: none of them is forgotten
@@ -6197,18 +6208,25 @@ class _ConsoleLogging:
     def __init__(self, logger: Any) -> None:
         self._logger = logger
 
+    @staticmethod
+    def is_ours() -> bool:
+        """Tell whether it is we who show log records."""
+        return any(isinstance(handler, _ConsoleHandler) for handler in logging.root.handlers)
+
     def __enter__(self) -> None:
         self._handler: logging.Handler | None = None
+        self._level = logging.root.level
         if not logging.root.handlers and not self._logger.hasHandlers():
-            self._handler, self._level = _ConsoleHandler(), logging.root.level
+            self._handler = _ConsoleHandler()
             logging.root.addHandler(self._handler)
-            if logging.root.level == logging.WARNING:  # nobody has chosen another
+            if self._level == logging.WARNING:  # nobody has chosen another
                 logging.root.setLevel(logging.INFO)
 
     def __exit__(self, *_: Any) -> None:
+        if self.is_ours():  # for an outer run, if this one is nested
+            logging.root.setLevel(self._level)
         if self._handler is not None:
             logging.root.removeHandler(self._handler)
-            logging.root.setLevel(self._level)
 
 
 class Ingredient:
@@ -6596,6 +6614,7 @@ class Experiment(Ingredient):
         self.captured_out_filter: Callable[[str], str] | None = None
         self.option_hooks: list[Callable[..., Any]] = []
         self.default_command: str | None = None
+        self._made: list[Run] | None = None  # takes the run that the command line asks for
         self.additional_host_info = list(additional_host_info or ())
         self.additional_cli_options = list(additional_cli_options or ())
         self._builtins = {
@@ -6662,10 +6681,14 @@ class Experiment(Ingredient):
             BaseException: whatever the main function raises, unchanged.
         """
         __tracebackhide__ = True  # IPython and pytest leave this frame out
+        request = _Request(command_name, config_updates, named_configs, options, info, meta_info)
+        made, self._made = self._made, None
+        request.is_commandline = made is not None
         with _ConsoleLogging(self.logger):
-            run = self._create_run(
-                _Request(command_name, config_updates, named_configs, options, info, meta_info)
-            )
+            run = self._create_run(request)
+            run.is_commandline = request.is_commandline
+            if made is not None:
+                made.append(run)
             try:
                 self._execute(run)
             except BaseException as error:
@@ -6699,7 +6722,7 @@ class Experiment(Ingredient):
             SystemExit: with 1 when the run failed or the configuration is wrong, with 2 when
                 the command line is, else with what the main function gave to `sys.exit`.
         """
-        run: Run | None = None
+        made: list[Run] = []  # by `run`, which an heir may have overridden
         program, debug = "", False
         try:
             if isinstance(argv, str):
@@ -6715,26 +6738,28 @@ class Experiment(Ingredient):
                     print(self.get_usage(program, request.help))
                     return None
                 if request.over:
-                    code = self._sweep(request)
-                else:
-                    run = self._create_run(request)
-                    run.is_commandline = True
-                    self._execute(run)
-                    return run
-            sys.exit(code)
+                    sys.exit(self._sweep(request))
+                self._made = made
+                updates, named_configs = request.updates, request.named_configs
+                options = request.options
+                return self.run(
+                    request.command, updates, named_configs, info={}, meta_info={}, options=options
+                )
         except KeyboardInterrupt as error:
-            _die_uncaught(error, (run and run.interrupted_by) or signal.SIGINT)
+            _die_uncaught(error, (made and made[0].interrupted_by) or signal.SIGINT)
             raise
         except SystemExit:
             raise
         except BaseException as error:
+            run = made[0] if made else None
             if run is not None and run.pdb and run.status == "FAILED":
                 self._post_mortem(error)
             elif debug:
                 raise  # a debugger, or Python itself, shows it whole
             self._report(error, run, program)
             sys.exit(getattr(error, "exit_code", 1) if run is None else 1)
-        return None
+        finally:
+            self._made = None
 
     # -- during a run ---------------------------------------------------------------------
 
@@ -6980,9 +7005,8 @@ class Experiment(Ingredient):
             return self._rejoining_run(chosen)
         if "loglevel" in chosen:
             # All that is shown, where it is we who show it; that is undone after the run.
-            ours = any(isinstance(handler, _ConsoleHandler) for handler in logging.root.handlers)
-            level = _log_level(chosen["loglevel"])
-            (logging.root if ours and self._logger is None else self.logger).setLevel(level)
+            is_ours = _ConsoleLogging.is_ours() and self._logger is None
+            (logging.root if is_ours else self.logger).setLevel(_log_level(chosen["loglevel"]))
 
         command = self._command(request.command)
         request.command = request.command or self.default_command or ""

@@ -406,7 +406,7 @@ def test_captured_class_stays_a_class():
 
 
 @pytest.mark.parametrize("value", ["'resnet'", "None"])
-def test_entry_with_the_name_of_an_ingredient_is_refused(place, value):
+def test_entry_with_the_name_of_an_ingredient_gives_way_to_its_entries(place, value):
     done = place(
         f"""
         model = Ingredient("model")
@@ -417,10 +417,30 @@ def test_entry_with_the_name_of_an_ingredient_is_refused(place, value):
         def config():
             model = {value}
 
-        ex.main(lambda: None)
-        """
+        ex.main(lambda model: model["n"])
+        """,
+        "-F",
+        "runs",
     )
-    assert done.code == 1 and "model: an entry has the name of an ingredient" in done.err
+    assert done.code == 0 and "config entry 'model' is left out: the entries of" in done.err
+    assert done.run().run["result"] == 1 and done.run().config["model"] == {"n": 1}
+
+
+def test_ingredient_may_have_an_entry_named_like_one_that_it_uses(place):
+    source = """
+    data = Ingredient("data")
+    data.add_config(n=1)
+    sub = Ingredient("sub", ingredients=[data])
+    sub.add_config(data={"m": 5})
+    ex.ingredients.append(sub)
+
+    @ex.main
+    def main(sub, data):
+        return [sub["data"]["m"], data["n"]]
+    """
+    assert place(source, "-q", "with", "sub.data.m=6", "-F", "runs").code == 0
+    done = place(source, "--start-queued", "1", "-F", "runs")
+    assert done.code == 0 and done.run().run["result"] == [6, 1], done.err
 
 
 def test_entries_of_an_ingredient_are_updated_at_its_own_path_only(place):
@@ -603,3 +623,46 @@ def test_captured_classes_of_others_are_left_as_they_are():
     ex = Experiment("exp")
     captured = ex.capture(Fraction)
     assert Fraction(3, 4) == captured(3, 4) and str(Fraction(3, 4)) == "3/4"
+
+
+def test_command_line_goes_through_an_overridden_run(place):
+    script = {
+        "header": """
+from minisacred import Experiment
+
+class Mine(Experiment):
+    def run(self, command_name=None, config_updates=None, *args, **kwargs):
+        print("before", command_name, config_updates)
+        run = super().run(command_name, {**config_updates, "b": 3}, *args, **kwargs)
+        print("after", run.result)
+        return run
+
+ex = Mine("exp")
+"""
+    }
+    source = """
+    ex.add_config(a="1", b=2)
+
+    @ex.main
+    def main(a, b):
+        return [a, b]
+    """
+    done = place(source, "with", "a=5", script=script)
+    assert done.out == "before None {'a': 5}\nafter ['5', 3]\n" and done.code == 0
+    done = place(source, "with", "c=5", script=script)
+    assert done.code == 1 and done.err.startswith("exp.py: error: no config entry 'c'")
+
+
+def test_loglevel_of_a_nested_run_is_its_own(place):
+    source = """
+    @ex.command
+    def inner(_log):
+        _log.info("inside")
+
+    @ex.main
+    def main(_log):
+        ex.run("inner", options={"--loglevel": "ERROR"})
+        _log.info("afterwards")
+    """
+    err = place(source).err
+    assert "inside" not in err and "afterwards" in err
