@@ -2052,7 +2052,7 @@ def _copy_output(pipes: int) -> None:
         if log.get("waiting"):
             _store(log, b"")
         for source in [fd for fd in ready if fd in targets]:
-            data = os.read(source, 1 << 17)  # more would not stay in the processor's cache
+            data = os.read(source, 1 << 16)  # more would not stay in the processor's cache
             if not data:
                 poll.unregister(source)
                 del targets[source]
@@ -2661,8 +2661,11 @@ class _Modules:
         self.installed: dict[str, str] = {}
         self._seen: set[str] = set()
 
-    def update(self) -> int:
-        """Sort the modules that were imported since the last time; return how many count."""
+    def __len__(self) -> int:
+        return len(self.sources) + len(self.installed)
+
+    def update(self) -> None:
+        """Sort the modules that were imported since the last time."""
         for name, module in list(sys.modules.items()):
             if name not in self._seen:
                 self._seen.add(name)
@@ -2673,7 +2676,6 @@ class _Modules:
                 # Most are of the standard library: told by their beginnings, in no time.
                 if not file.startswith(self._library) or "-packages" in file:
                     self._sort(name, os.path.abspath(file))
-        return len(self.sources) + len(self.installed)
 
     def _sort(self, name: str, path: str) -> None:
         if _site_of(path):
@@ -2879,6 +2881,7 @@ def host_info_getter(function: Any, name: str | None = None) -> Any:
     return function
 
 
+@functools.lru_cache(None)  # the kernel takes its time to write that file
 def _cpu_name() -> str | None:
     if os.path.exists("/proc/cpuinfo"):
         with open("/proc/cpuinfo", "rb") as file:
@@ -6444,7 +6447,7 @@ class Ingredient:
     def get_experiment_info(self) -> Config:
         """Return name, base_dir, mainfile, sources, packages and repositories, as recorded."""
         repositories, _ = _GitProbe(self.base_dir).result() if self.save_git_info else ([], "")
-        return {**self._experiment_info(), "repositories": repositories}
+        return {**self._experiment_info(self._identity()), "repositories": repositories}
 
     # -------------------------------------------------------------------------------------
 
@@ -6504,7 +6507,8 @@ class Ingredient:
         roots = [ingredient.base_dir for ingredient in self.traverse_ingredients()]
         if self._modules.roots != roots:
             self._modules = _Modules(roots)
-        return self._modules.update()
+        self._modules.update()
+        return len(self._modules)
 
     def _source_files(self) -> set[str]:
         """Return the paths of the sources, as the settings want them."""
@@ -6526,8 +6530,8 @@ class Ingredient:
         empty: Config = {"sources": [], "dependencies": [], "repositories": []}
         return {"name": self.path, "base_dir": base, "mainfile": mainfile, **empty}
 
-    def _experiment_info(self) -> Config:
-        info = self._identity()
+    def _experiment_info(self, info: Config) -> Config:
+        """Return what `_identity` has, with sources and packages."""
         self._count_modules()
         versions: dict[str, str] = {}
         try:
@@ -7256,8 +7260,8 @@ class Experiment(Ingredient):
 
         def collect() -> tuple[Config, Config, str]:
             probe = _GitProbe(self.base_dir) if self.save_git_info else None
-            known.append(self._count_modules())
-            info = {**self._experiment_info(), "name": run.experiment_name}
+            info = self._experiment_info(run.experiment_info)
+            known.append(len(self._modules))
             host = _collect_host(self.additional_host_info)
             try:
                 repositories, diff = probe.result() if probe else ([], "")
@@ -7270,11 +7274,11 @@ class Experiment(Ingredient):
             info = run.experiment_info
             if not known or self._count_modules() == known[0]:
                 return info
-            new = self._experiment_info()
+            new = self._experiment_info(info)
             # What had been recorded at the start stays, though its file may have changed since.
             old = dict(info["sources"])
-            sources = [[name, old.get(name, digest)] for name, digest in new["sources"]]
-            return {**info, "sources": sources, "dependencies": new["dependencies"]}
+            new["sources"] = [[name, old.get(name, digest)] for name, digest in new["sources"]]
+            return new
 
         run.collect_facts = run.collect_facts or collect
         run.update_facts = update

@@ -111,20 +111,26 @@ def write(kind):
     texts = [f"{i:06d} " + "x" * 72 + "\\n" for i in range(200_000)]
     if kind == "blocks":
         texts = ["x" * 65_535 + "\\n"] * 1600
+    size = sum(map(len, texts)) / 1e6
     start = time.perf_counter()
     for text in texts:
         sys.stdout.write(text)
     sys.stdout.flush()
-    report(speed=sum(map(len, texts)) / 1e6 / (time.perf_counter() - start))
+    return size, start, time.perf_counter()
+def report_speed(size, start, printed):
+    report(recorded=size / (time.perf_counter() - start), printed=size / (printed - start))
 """
 
+#: Sacred keeps in memory what it writes to cout.txt at the end: recorded it is after the run.
 PRINTS = """
 @ex.main
 def main():
-    write(sys.argv[1])
+    global written
+    written = write(sys.argv[1])
 SETTINGS.CAPTURE_MODE = sys.argv[2]
 ex.observers.append(FileStorageObserver("runs"))
 ex.run()
+report_speed(*written)
 """
 
 BEATS = """
@@ -344,7 +350,7 @@ def scalars(bench):
 
 def prints(bench):
     kinds = {"lines": "200,000 lines", "blocks": "100 MB in blocks of 64 KB"}
-    (bench.folder / "tee.py").write_text(REPORT + WRITE + "write(sys.argv[1])\n")
+    (bench.folder / "tee.py").write_text(REPORT + WRITE + "report_speed(*write(sys.argv[1]))\n")
     for kind, item in kinds.items():
         for mode in ("fd", "sys"):
             commands = bench.script("prints", WRITE + PRINTS, kind, mode)
@@ -352,8 +358,11 @@ def prints(bench):
             if mode == "fd":
                 commands.append(f"{bench.python} tee.py {kind} | tee copy")
                 goals += "; ≥ 0.9 floor"
-            (speeds,) = bench.medians(commands, "speed", repeat=max(bench.repeat // 3, 3))
-            yield row(f"{item} through {mode}", "MB/s", *speeds, goals=goals)
+            repeat = max(bench.repeat // 3, 3)
+            recorded, printed = bench.medians(commands, "recorded", "printed", repeat=repeat)
+            yield row(f"{item} through {mode}: printed", "MB/s", *printed, goals=goals)
+            end = "until the run has ended, and is recorded"
+            yield row(f"the same {end}", "MB/s", *recorded[:2], goals="≥ 1 Sacred")
 
 
 def beats(bench):
