@@ -715,6 +715,7 @@ class _FixedDict(_Dict):
         super().__init__(value)
         self.fixing, self.fix, self.path = fixing, fix, path
         self.kept: dict[Any, Any] = {}
+        self.unassigned: set[Any] = set()  # keys that only the fixed values have
         self.restore()
 
     def restore(self) -> None:
@@ -726,7 +727,9 @@ class _FixedDict(_Dict):
                 dict.__delitem__(self, name)
             if key in self and (key not in self.kept or self[key] is not self.kept[key]):
                 value = self.fixing.fixed(self[key], fix, (*self.path, str(name)))
+                self.unassigned.discard(key)
             elif key not in self:
+                self.unassigned.add(key)
                 value = _settled(fix)
                 if isinstance(value, dict):
                     tree = fix if isinstance(fix, dict) else fix.tree
@@ -742,7 +745,7 @@ class _FixedDict(_Dict):
         return next((key for key in keys if name in (str(key), json.dumps(key))), name)
 
     def setdefault(self, key: Any, default: Any = None) -> Any:
-        if key not in self:
+        if key not in self or key in self.unassigned:
             self[key] = default
         return self[key]
 
@@ -824,7 +827,7 @@ class _Fixing:
                 value[key] = item
             return value
         plain = value.tolist() if _is_numpy(value) else value
-        if isinstance(plain, (list, tuple)):
+        if fix and isinstance(plain, (list, tuple)):
             items = _FixedList(plain, self, fix, path)
             if isinstance(value, list):
                 return items  # it may grow until it has all the elements that are fixed
@@ -3105,13 +3108,13 @@ def _is_observer(observer: Any) -> bool:
 
 
 def _by_priority(observers: Iterable[Any]) -> list[Any]:
-    """Return observers in the order in which they are called."""
+    """Return observers in the order in which they are called, each once."""
 
     def order(observer: Any) -> Any:
         priority = getattr(observer, "priority", 0)
         return -priority if _is_number(priority) else 0
 
-    return sorted(observers, key=order)
+    return sorted({id(observer): observer for observer in observers}.values(), key=order)
 
 
 #: In the directory of a queued run; holds its priority, if it has one.

@@ -723,3 +723,11 @@ def test_directory_of_a_finished_run_stays_its_own(tmp_path, ex):
     assert (first.dir, second.dir) == tuple(str(tmp_path / "runs" / n) for n in "12")
     assert (tmp_path / "runs" / "1" / "late.txt").exists()
     assert not (tmp_path / "runs" / "2" / "too_late.txt").exists()
+
+
+def test_observer_that_is_added_twice_records_once(ex, tmp_path):
+    observer = FileStorageObserver(tmp_path)
+    ex.observers += [observer, observer]
+    ex.main(lambda: 5)
+    assert ex.run().observers == [observer]
+    assert [run["result"] for run in load_runs(tmp_path)] == [5]

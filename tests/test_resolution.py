@@ -727,3 +727,23 @@ def test_list_that_contains_itself_is_left_out(ex, caplog):
 
     ex.main(lambda: None)
     assert entries(ex.run()) == {"a": 1} and "'endless' is left out" in caplog.text
+
+
+def test_entry_that_setdefault_makes_is_no_addition(ex, caplog):
+    @ex.config
+    def config():
+        d = {}
+        y = d.setdefault("x", 1) * 2
+
+    ex.main(lambda d, y: None)
+    done = run(ex, {"d": {"x": 5}})
+    assert entries(done) == {"d": {"x": 5}, "y": 10}
+    assert done.config_modifications.modified == {"d.x"} and "added" not in caplog.text
+
+
+@pytest.mark.parametrize("old", [[1, 2], (1, 2)])
+def test_empty_dictionary_replaces_a_list(ex, old):
+    ex.add_config(s=old)
+    ex.main(lambda s: None)
+    done = ex.run_commandline("exp with s={}")
+    assert done.config["s"] == {} and done.config_modifications.typechanged.keys() == {"s"}
