@@ -5213,6 +5213,15 @@ def _painter(stream: Any) -> Callable[[str, str], str]:
     return lambda text, role: f"\033[{_COLOURS[role]}m{text}\033[0m" if role in _COLOURS else text
 
 
+def _print(text: str) -> None:
+    """Print a text, with escapes for the characters that the stream's encoding lacks."""
+    try:
+        print(text)
+    except UnicodeEncodeError:
+        encoding = sys.stdout.encoding
+        print(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
 def _width() -> int | None:
     """Return the width of the terminal; None where the output goes elsewhere."""
     try:
@@ -6150,7 +6159,8 @@ class _Worker:
         self._counts[status] = self._counts.get(status, 0) + 1
         if not self._is_live or status != "COMPLETED":
             self._clear_line()
-            print(f"run {name} {status} {text}".rstrip(), flush=True)
+            _print(f"run {name} {status} {text}".rstrip())
+            sys.stdout.flush()
 
     def _show_counts(self) -> None:
         if self._is_live:
@@ -6742,7 +6752,7 @@ class Experiment(Ingredient):
                 request = _parse_command_line(arguments, self._options())
                 debug = bool(request.options.get("debug"))
                 if request.help:
-                    print(self.get_usage(program, request.help))
+                    _print(self.get_usage(program, request.help))
                     return None
                 if request.over:
                     sys.exit(self._sweep(request))
@@ -6978,7 +6988,7 @@ class Experiment(Ingredient):
             end = {"status": ended["status"], "result": ended.get("result")}
             row = {f"config.{k}" if k in ("id", *end) else k: v for k, v in row.items()}
             table.append({"id": name, **row, **end})
-        print(_format_rows(table, None))
+        _print(_format_rows(table, None))
         waiting = sum(row["status"] == "QUEUED" for row in table)
         if waiting:
             self._say_how_to_go_on(waiting, basedir)
@@ -7362,20 +7372,20 @@ class Experiment(Ingredient):
                 docs.update({_join(prefix, k): doc for k, doc in source.docs().items()})
                 if source.doc:
                     docs[prefix] = _first_line(source.doc)
-        print(_format_config(run.config, run.config_modifications, docs, sys.stdout))
+        _print(_format_config(run.config, run.config_modifications, docs, sys.stdout))
 
     def _print_dependencies(self, run: Run) -> None:
         """Print the packages and source files that a run would record."""
         info = self.get_experiment_info()
         packages = [dependency.split("==") for dependency in info["dependencies"]]
-        print(_format_table("Dependencies:", [(n, f"== {v}") for n, v in packages]))
-        print()
-        print(_format_table("Sources:", info["sources"]))
+        _print(_format_table("Dependencies:", [(n, f"== {v}") for n, v in packages]))
+        _print("")
+        _print(_format_table("Sources:", info["sources"]))
 
     def _print_named_configs(self, run: Run) -> None:
         """Print the named configs."""
         rows = [(name, _first_line(source.doc)) for name, source in self.gather_named_configs()]
-        print(_format_table("Named Configurations:", [(n, d and f"# {d}") for n, d in rows]))
+        _print(_format_table("Named Configurations:", [(n, d and f"# {d}") for n, d in rows]))
 
     def _save_config(self, run: Run, config_filename: str = "config.json") -> None:
         """Write the configuration to config.json, or the file `config_filename`."""
@@ -7593,7 +7603,7 @@ def _list(request: argparse.Namespace) -> None:
     views = _selected(request)
     if request.json:
         for view in views:
-            print(_encode(_jsonable(view.summary())))
+            print(json.dumps(_jsonable(view.summary())))  # ASCII alone: a pipe may be anything
         return
     texts = [{k: repr(v) for k, v in v.config.items()} for v in views if "error" not in v.run]
     names = dict.fromkeys(name for entries in texts for name in entries)
@@ -7816,6 +7826,8 @@ def _parse_main(argv: Sequence[str]) -> argparse.Namespace:
 def _main(argv: Sequence[str] | None = None) -> int:
     """Run the module's own command line; return the exit code."""
     basedir = None
+    if hasattr(sys.stdout, "reconfigure"):  # whatever a terminal cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         request = _parse_main(sys.argv[1:] if argv is None else argv)
         basedir = request.basedir

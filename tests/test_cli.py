@@ -393,3 +393,20 @@ def test_numbers_may_be_infinite(place):
 def test_a_refused_id_makes_no_directory(place):
     done = place("@ex.main\ndef main(): pass\n", "-F", "new", "-i", "a/b")
     assert done.code == 1 and not (place.path / "new").exists()
+
+
+def test_what_a_terminal_cannot_show_is_escaped(place):
+    source = '''
+    @ex.config
+    def config():
+        name = "ä"  # größe
+
+    @ex.command
+    def other():
+        """Größe."""
+
+    ex.main(lambda: None)
+    '''
+    ascii_only = {"PYTHONIOENCODING": "ascii"}
+    assert "name = '\\xe4'  # gr\\xf6\\xdfe" in place(source, "print_config", env=ascii_only).out
+    assert "Gr\\xf6\\xdfe." in place(source, "--help", env=ascii_only).out

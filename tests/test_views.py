@@ -458,3 +458,16 @@ def test_strange_records_cost_themselves_only(tmp_path, field):
         done = call(*command)
         assert "Traceback" not in done.stderr
         assert done.returncode == 0 or "is damaged: " in done.stderr
+
+
+def test_what_a_terminal_cannot_show_is_escaped(tmp_path):
+    write_run(tmp_path, 1, config={"name": "größe"}, metrics={"loss": [1, 2]}, result="→")
+    write_run(tmp_path, 2, config={"name": "b"})
+    env = environment(PYTHONIOENCODING="ascii")
+    for words in (["ls"], ["ls", "--json"], ["show", "1"], ["diff", "1", "2"]):
+        command, *more = words
+        argv = [sys.executable, MODULE, command, str(tmp_path), *more]
+        done = subprocess.run(argv, env=env, capture_output=True)
+        assert done.returncode == 0 and done.stderr == b"" and b"gr\\" in done.stdout
+        if "--json" in words:
+            assert json.loads(done.stdout.splitlines()[0])["config"] == {"name": "größe"}
