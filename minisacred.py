@@ -2093,6 +2093,9 @@ class _Capture:
     def stop(self) -> None:
         """Print as before again."""
 
+    def leave(self) -> None:
+        """In a process that was forked: do what is needed there."""
+
 
 class _Tee(io.TextIOBase):
     """A stream that passes on what is written to it, and stores it as well."""
@@ -2106,7 +2109,8 @@ class _Tee(io.TextIOBase):
         """Return the method `write`; as a closure, it has half the cost of one that asks `self`."""
         pass_on, keep, flush = self._stream.write, self._waiting.append, self.flush_stored
         by_line = bool(getattr(self._stream, "line_buffering", True))
-        limit = -1 if getattr(self._stream, "write_through", False) else 8192
+        is_buffered = hasattr(self._stream, "buffer")  # else it is the program that keeps the text
+        limit = 8192 if is_buffered and not getattr(self._stream, "write_through", False) else -1
         size = 0  # of what waits; that threads may miscount it does no harm
 
         def write(text: Any) -> int:
@@ -2170,6 +2174,10 @@ class _Tee(io.TextIOBase):
         return getattr(self._stream, name)
 
 
+#: Those that are not stopped.
+_open_captures: list[_Capture] = []
+
+
 class _SysCapture(_Capture):
     """Captures what goes through `sys.stdout` and `sys.stderr`."""
 
@@ -2180,6 +2188,7 @@ class _SysCapture(_Capture):
         self._log: dict[str, Any] = {"path": path}
         self._lock = threading.RLock()
         self._is_open = True
+        _open_captures.append(self)
         self._before = sys.stdout, sys.stderr
         self._tees: list[Any] = [s and _Tee(s, self._append, self._lock) for s in self._before]
         sys.stdout, sys.stderr = self._tees
@@ -2197,10 +2206,14 @@ class _SysCapture(_Capture):
         sys.stdout, sys.stderr = self._before
         self._redirect_handlers(dict(zip(self._tees, self._before)))
         self.sync()
+        _open_captures.remove(self)
         with self._lock:
             self._is_open = False  # for those who keep one of the tees
             if self._log.get("fd") is not None:
                 os.close(self._log["fd"])
+
+    def leave(self) -> None:
+        self._lock._at_fork_reinit()  # type: ignore[attr-defined]  # a thread may have held it
 
     @property
     def lost(self) -> int:  # type: ignore[override]
@@ -2220,10 +2233,6 @@ class _SysCapture(_Capture):
             for old, new in streams.items():
                 if old is not None and stream is old and hasattr(handler, "setStream"):
                     handler.setStream(new)
-
-
-#: Those that are not stopped.
-_open_captures: list[_FdCapture] = []
 
 
 #: What the copier's interpreter runs: it reads the code of the four functions, then calls one.
@@ -2475,6 +2484,7 @@ class _FdCapture(_Capture):
 
     def leave(self) -> None:
         """In a process that was forked: keep no more of it than the descriptors 1 and 2."""
+        _open_captures.remove(self)
         for fd in (*self._writers, *self._saved, self._control, self._answers):
             try:
                 os.close(fd)
@@ -3412,8 +3422,8 @@ class FileStorageObserver(_Recorder):
         if template is not None:
             raise ObserverError("report templates are not supported; leave template out")
         self.basedir = os.path.abspath(os.fspath(basedir))
-        self.resource_dir = os.fspath(resource_dir or os.path.join(self.basedir, "_resources"))
-        self.source_dir = os.fspath(source_dir or os.path.join(self.basedir, "_sources"))
+        self.resource_dir = os.path.abspath(resource_dir or f"{self.basedir}/_resources")
+        self.source_dir = os.path.abspath(source_dir or f"{self.basedir}/_sources")
         self.priority = priority
         self.copy_artifacts, self.copy_sources = copy_artifacts, copy_sources
         self._reset()
@@ -3538,7 +3548,11 @@ class FileStorageObserver(_Recorder):
             open(self._path(name), "ab").close()
 
     def _save_run(self) -> None:
-        self._write("run.json", _json_bytes(self.run_entry))
+        try:
+            data = _json_bytes(self.run_entry)
+        except (TypeError, ValueError):  # an heir may put in anything
+            data = _json_bytes(self._clean(self.run_entry, "the record"))
+        self._write("run.json", data)
 
     def _clean(self, value: Any, what: str) -> Any:
         """Return `value` as JSON can express it; warn once of each strange type."""
@@ -4348,6 +4362,11 @@ def _raise_interrupt(error: BaseException) -> None:
         raise error
 
 
+def _waitable(seconds: float) -> float:
+    """Return a number of seconds as threads can wait for them: infinity is too much."""
+    return min(max(seconds, 0.0), 1e9)
+
+
 class _Link:
     """Delivers the events of one run to one observer."""
 
@@ -4377,7 +4396,8 @@ class _Link:
             _log.error("%s is left out: the run has ended, and another has begun", event)
             return
         self._missed.append((event, arguments))
-        if self._lock.acquire(timeout=0 if self._is_failing else SETTINGS.OBSERVER_TIMEOUT):
+        patience = 0 if self._is_failing else _waitable(SETTINGS.OBSERVER_TIMEOUT)
+        if self._lock.acquire(timeout=patience):
             try:
                 self._guarded(self._deliver_missed)
             finally:
@@ -4390,7 +4410,7 @@ class _Link:
 
     def start_beating(self, interval: float) -> None:
         def beat() -> None:
-            while not self._stop.wait(interval):
+            while not self._stop.wait(_waitable(interval)):
                 self.beat()
             self._finish()
 
@@ -4563,6 +4583,10 @@ class _Link:
 # ======================================================================================
 
 
+#: Held by the thread that is running an experiment, once for each of nested runs.
+_running = threading.RLock()
+
+
 #: Of a thread that forks just now: `mask`, the signals that it had blocked before.
 _fork = threading.local()
 
@@ -4599,8 +4623,8 @@ class _SignalGuard:
                 if outer or old in (signal.SIG_DFL, signal.default_int_handler):
                     self._old[number] = old
                     signal.signal(number, self._handle)
-            if hasattr(os, "register_at_fork"):
-                _protect_forks()
+        if hasattr(os, "register_at_fork"):
+            _protect_forks()
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -4666,16 +4690,14 @@ def _protect_forks() -> None:
             guard = getattr(signal.getsignal(number), "__self__", None)
             if isinstance(guard, _SignalGuard):
                 signal.signal(number, guard.before_all(number))
-        while _open_captures:
-            _open_captures.pop().leave()
+        for capture in list(_open_captures):
+            capture.leave()
+        if not _running._is_owned():  # type: ignore[attr-defined]
+            _running._at_fork_reinit()  # type: ignore[attr-defined]  # no thread here has it
         in_parent()
 
     _fork_hooks.update(hook.__code__ for hook in (before, in_parent, in_child))
     os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
-
-
-#: Held by the thread that is running an experiment, once for each of nested runs.
-_running = threading.RLock()
 
 
 def _status_of(error: BaseException) -> str:
@@ -4889,7 +4911,7 @@ class Run:
             FileNotFoundError: there is no such file.
             ObserverError: it is a directory, a pipe or a device.
         """
-        path = os.path.abspath(os.fspath(filename))
+        path = os.path.abspath(os.fsdecode(filename))
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise ObserverError(f"resource {path} is no regular file")
         with open(path, "rb"):
@@ -4914,7 +4936,7 @@ class Run:
             FileNotFoundError: there is no such file.
             ObserverError: the name leads out of the run directory or is taken by an observer.
         """
-        path = os.path.abspath(os.fspath(filename))
+        path = os.path.abspath(os.fsdecode(filename))
         kind = os.stat(path).st_mode
         if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
             raise ObserverError(f"artifact {path} is neither a file nor a directory")
@@ -4938,20 +4960,12 @@ class Run:
             raise SacredError("this run has run already; make another one")
         if self.queue_only:
             return self._queue()
-        if not _running.acquire(blocking=False):
-            raise SacredError(
-                "another thread of this process is running an experiment; runs share the "
-                "process's output and captured functions, so use a process for each"
-            )
-        try:
-            with _SignalGuard(self.is_commandline) as guard:
-                try:
-                    self._execute(guard, args)
-                    guard.raise_pending()
-                finally:
-                    self.interrupted_by = guard.raised
-        finally:
-            _running.release()
+        with _SignalGuard(self.is_commandline) as guard:
+            try:
+                self._execute(guard, args)
+                guard.raise_pending()
+            finally:
+                self.interrupted_by = guard.raised
         return self.result
 
     def now(self) -> float:
@@ -5102,7 +5116,10 @@ class Run:
         if status == "FAILED" and error is not None:
             self.fail_trace = _format_failure(error, self.debug)
         _flush_streams()  # what was printed comes before what is logged about the end
-        self._log_end(status, error)
+        try:
+            self._log_end(status, error)
+        except Exception:  # of a handler of the experiment's own
+            pass
         try:
             self.capture.stop()
         except OSError as problem:  # the experiment has closed all descriptors
@@ -5115,7 +5132,7 @@ class Run:
         event, arguments = self._end_event()
         for link in self.links:  # one after the other: who comes later finds a complete record
             link.begin_end(event, **arguments)
-            link.wait_end(time.monotonic() + SETTINGS.OBSERVER_TIMEOUT)
+            link.wait_end(time.monotonic() + _waitable(SETTINGS.OBSERVER_TIMEOUT))
         if self.capture.lost:
             self.run_logger.error(
                 "%d bytes of the output could not be stored in %s",
@@ -5321,8 +5338,8 @@ def _format_rows(rows: Sequence[Config], width: int | None, paint: Any = None) -
     if paint is None:
         return "\n".join(lines)
     painted = [
-        line.replace(str(row.get("status")), paint(str(row.get("status")), row.get("status")), 1)
-        for line, row in zip(lines[1:], rows)
+        line.replace(status, paint(status, status), 1)
+        for line, status in zip(lines[1:], (str(row.get("status")) for row in rows))
     ]
     return "\n".join([lines[0], *painted])
 
@@ -5623,6 +5640,7 @@ def _die_of(number: int) -> None:
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(number, again)
+        threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, as Python does
     atexit._run_exitfuncs()
     _flush_streams()
     if os.name == "posix":
@@ -5677,7 +5695,8 @@ def _is_alive(run: Config) -> bool:
             return False
         return True
     try:
-        beat = datetime.datetime.fromisoformat(run["heartbeat"]).replace(tzinfo=_UTC)
+        last = run.get("heartbeat") or run["start_time"]  # as Sacred leaves it until the first beat
+        beat = datetime.datetime.fromisoformat(last).replace(tzinfo=_UTC)
         patience = 3 * max(float(run.get("beat_interval") or 0), 10.0)
     except (KeyError, TypeError, ValueError, OverflowError):
         return False
@@ -6217,6 +6236,12 @@ class _ConsoleHandler(logging.StreamHandler):  # type: ignore[type-arg]
     def stream(self) -> Any:
         return sys.stderr
 
+    def handleError(self, record: logging.LogRecord) -> None:
+        try:
+            super().handleError(record)
+        except ValueError:  # sys.stderr is closed
+            pass
+
 
 class _ConsoleLogging:
     """Shows log records on stderr for a while, unless the program has set up logging itself."""
@@ -6701,18 +6726,20 @@ class Experiment(Ingredient):
         request = _Request(command_name, config_updates, named_configs, options, info, meta_info)
         made, self._made = self._made, None
         request.is_commandline = made is not None
-        with _ConsoleLogging(self.logger):
-            run = self._create_run(request)
-            run.is_commandline = request.is_commandline
-            if made is not None:
-                made.append(run)
-            try:
-                self._execute(run)
-            except BaseException as error:
-                users = _user_traceback(error.__traceback__)
-                if users and not run.debug:
-                    error.__traceback__ = users
-                raise error  # a bare one would take the old traceback before Python 3.11
+        if not _running.acquire(blocking=False):
+            raise SacredError(
+                "another thread of this process is running an experiment; runs share the "
+                "process's output and captured functions, so use a process for each"
+            )
+        try:
+            with _ConsoleLogging(self.logger):
+                run = self._create_run(request)
+                run.is_commandline = request.is_commandline
+                if made is not None:
+                    made.append(run)
+                self._execute_for_user(run)
+        finally:
+            _running.release()
         return run
 
     def queue(
@@ -7229,7 +7256,10 @@ class Experiment(Ingredient):
             "options": given,
         }
         meta.update({key: chosen[key] for key in ("comment", "priority") if key in chosen})
-        meta["cwd"] = os.getcwd()
+        try:
+            meta["cwd"] = os.getcwd()
+        except OSError:  # it has been removed
+            pass
         return {**meta, **self._program(request.is_commandline), **request.meta_info}
 
     def _program(self, is_commandline: bool) -> dict[str, str]:
@@ -7266,6 +7296,17 @@ class Experiment(Ingredient):
         is_known = _output_of(_start_program(*known, *self._source_files())) is not None
         if repositories[0]["dirty"] is not False or not is_known:
             raise SacredError(f"--enforce_clean: {self.base_dir} has uncommitted changes")
+
+    def _execute_for_user(self, run: Run) -> None:
+        """Run it; take our frames out of the traceback of what it raises."""
+        __tracebackhide__ = True
+        try:
+            self._execute(run)
+        except BaseException as error:
+            users = _user_traceback(error.__traceback__)
+            if users and not run.debug:
+                error.__traceback__ = users
+            raise error  # a bare one would take the old traceback before Python 3.11
 
     def _execute(self, run: Run) -> None:
         """Run it, with the captured functions bound to it; nested runs give them back."""
@@ -7653,7 +7694,7 @@ def _command_again(run: Config) -> str:
     folder, meta = run["dir"], run.get("meta") or {}
     options = meta.get("options") or {}
     words = ["python", *_program_of(run), *([run["command"]] if run.get("command") else [])]
-    words += ["--force"] if "--force" in options else []
+    words += ["--force"] if options.get("--force") else []
     words += ["with", os.path.join(folder, "config.json"), "-F", os.path.dirname(folder)]
     command = shlex.join(map(str, words))
     cwd = str(meta.get("cwd") or os.getcwd())
@@ -7677,7 +7718,7 @@ def _show(request: argparse.Namespace) -> None:
     repositories = experiment.get("repositories") or ()
     git = [f"{r.get('commit')}{' with changes' * bool(r.get('dirty'))}" for r in repositories]
     facts = {
-        "status": paint(known["status"], known["status"]),
+        "status": paint(str(known["status"]), str(known["status"])),
         "experiment": f"{experiment.get('name')}, command {run.get('command')}",
         "started": known["start"] and f"{known['start']} UTC",
         "took": _duration(run),
@@ -7832,7 +7873,8 @@ def _main(argv: Sequence[str] | None = None) -> int:
         request = _parse_main(sys.argv[1:] if argv is None else argv)
         basedir = request.basedir
         code = request.function(request)
-        sys.stdout.flush()
+        if sys.stdout:  # None where descriptor 1 is closed
+            sys.stdout.flush()
     except BrokenPipeError:  # as of `ls | head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0

@@ -1655,3 +1655,175 @@ def main(_run):
     before.pop(cout), after.pop(cout)
     assert after == before and run["result"] == "parent"
     assert "minisacred.py" not in (place.path / "terminal").read_text()
+
+
+@SIGNALS
+def test_signal_ends_a_run_with_threads_and_workers_as_python_does(place, number):
+    place.write(
+        """
+        import threading, time
+        from concurrent.futures import ProcessPoolExecutor
+
+        def save():
+            time.sleep(0.5)
+            open("saved", "w").close()
+
+        @ex.main
+        def main():
+            threading.Thread(target=save).start()
+            pool = ProcessPoolExecutor(2)
+            futures = [pool.submit(time.sleep, 0.2) for _ in range(4)]
+            print("ready", flush=True)
+            time.sleep(60)
+        """
+    )
+    process = place.start("exp.py", "-F", "runs")
+    process.stdout.readline()
+    process.send_signal(number)
+    check_interrupted(place, process, number)
+    assert (place.path / "saved").exists()
+
+
+def test_threads_that_may_not_run_leave_the_run_alone(place):
+    done = place(
+        """
+        import random, sys, threading
+        sys.setswitchinterval(1e-5)
+
+        ex.add_config(a=1)
+
+        @ex.capture
+        def get_a(a):
+            return a
+
+        @ex.main
+        def main(_run):
+            def second():
+                for _ in range(100):
+                    try:
+                        ex.run(config_updates={"a": 2})
+                    except SacredError as error:
+                        assert "another thread" in str(error)
+                        refused.append(error)
+            refused, seen = [], set()
+            random.seed(5)
+            thread = threading.Thread(target=second)
+            thread.start()
+            while thread.is_alive():
+                seen |= {get_a()} if ex.current_run is _run else {'other'}
+            same = random.random() == random.Random(5).random()
+            return len(refused), sorted(map(str, seen)), same
+        """,
+        "-F", "runs",
+    )  # fmt: skip
+    assert done.run().run["result"] == [100, ["1"], True], done.err
+
+
+def test_fork_of_a_thread_may_run_experiments(place):
+    done = place(
+        """
+        import multiprocessing
+
+        ex.add_config(a=0)
+
+        def child(i):
+            return ex.run("echo", config_updates={"a": i}).result
+
+        @ex.command
+        def echo(a):
+            return a
+
+        @ex.main
+        def main():  # the pool's own thread forks the later workers
+            with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=1) as pool:
+                return pool.map(child, [1, 2, 3], chunksize=1)
+        """,
+        "-F", "runs",
+    )  # fmt: skip
+    assert done.run().run["result"] == [1, 2, 3], done.err
+
+
+@pytest.mark.parametrize("mode", ["sys", "fd"])
+def test_fork_can_print_whatever_other_threads_do_just_then(place, mode):
+    """Unbuffered, for the lock of a buffer is Python's own, and has that very fault."""
+    done = place(
+        """
+        import os, threading
+
+        @ex.main
+        def main():
+            def chat():
+                while not stop:
+                    print("working", flush=True)
+            stop = []
+            threads = [threading.Thread(target=chat) for _ in range(2)]
+            [thread.start() for thread in threads]
+            for i in range(20):
+                child = os.fork()
+                if not child:
+                    print("child", flush=True)
+                    os._exit(0)
+                os.waitpid(child, 0)
+            stop.append(True)
+            [thread.join() for thread in threads]
+        """,
+        "-F", "runs", "-C", mode, env={"PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert done.run().cout.count("child") == 20
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        "sys.stderr = open(os.devnull, 'w'); sys.stderr.close()",
+        "logging.getLogger('exp').addHandler(Broken())",
+    ],
+    ids=["closed stderr", "broken handler"],
+)
+def test_log_that_cannot_be_written_does_not_cost_the_record(place, spoil):
+    done = place(
+        f"""
+        import logging, os, sys
+
+        class Broken(logging.Handler):
+            def emit(self, record):
+                raise RuntimeError("broken")
+
+        @ex.main
+        def main():
+            {spoil}
+            return 42
+        """,
+        "-F", "runs",
+    )  # fmt: skip
+    assert (done.code, done.run().run["status"], done.run().run["result"]) == (0, "COMPLETED", 42)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "ex.run(options={'-b': 1e10})",
+        "SETTINGS.DEFAULT_BEAT_INTERVAL = float('inf'); ex.run()",
+        "SETTINGS.OBSERVER_TIMEOUT = float('inf'); ex.run()",
+    ],
+)
+def test_times_longer_than_threads_can_wait_cost_nothing(place, how):
+    how = how.replace("'-b'", "'beat_interval'")
+    done = place(
+        f"""
+        ex.observers.append(FileStorageObserver("runs"))
+
+        @ex.main
+        def main(_run):
+            _run.add_artifact("exp.py")
+            _run.log_scalar("loss", 1)
+            return 42
+
+        {how}
+        """,
+        script={"footer": ""},
+    )
+    assert done.code == 0 and "Error" not in done.err, done.err
+    assert done.run().run["status"] == "COMPLETED" and done.run().metrics["loss"]["values"] == [1]
+    check_json(place.path)

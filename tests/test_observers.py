@@ -731,3 +731,51 @@ def test_observer_that_is_added_twice_records_once(ex, tmp_path):
     ex.main(lambda: 5)
     assert ex.run().observers == [observer]
     assert [run["result"] for run in load_runs(tmp_path)] == [5]
+
+
+def test_names_of_files_may_be_bytes(ex, tmp_path):
+    (tmp_path / "data").write_text("1")
+    ex.observers.append(FileStorageObserver(tmp_path / "runs"))
+
+    @ex.main
+    def main(_run):
+        path = os.fsencode(tmp_path / "data")
+        with ex.open_resource(path) as file:
+            assert file.read() == "1"
+        ex.add_artifact(path)
+        return 42
+
+    ex.run()
+    [run] = load_runs(tmp_path / "runs")
+    assert run["result"] == 42 and run["resources"][0][0] == str(tmp_path / "data")
+    assert run["artifacts"] == ["data"]
+
+
+def test_directories_of_files_do_not_follow_the_program(ex, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    ex.observers.append(FileStorageObserver("runs", resource_dir="files"))
+
+    @ex.main
+    def main():
+        monkeypatch.chdir("elsewhere")
+        ex.add_resource(__file__)
+
+    ex.run()
+    [run] = load_runs(tmp_path / "runs")
+    assert (tmp_path / "runs" / run["resources"][0][1]).exists()
+    assert not any((tmp_path / "elsewhere").iterdir())
+
+
+def test_heir_may_put_anything_into_the_record(ex, tmp_path):
+    class Heir(FileStorageObserver):
+        def started_event(self, *args, **kwargs):
+            run_id = super().started_event(*args, **kwargs)
+            self.run_entry["path"] = tmp_path
+            return run_id
+
+    ex.observers.append(Heir(tmp_path / "runs"))
+    ex.main(lambda: 42)
+    ex.run()
+    [run] = load_runs(tmp_path / "runs")
+    assert run["path"] == str(tmp_path) and run["status"] == "COMPLETED"

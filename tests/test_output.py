@@ -492,3 +492,23 @@ def test_file_that_takes_the_number_of_a_closed_one_is_left_alone(place):
     )  # fmt: skip
     assert done.code == 0 and done.run().run["result"] == [0] * 20
     assert "before\nafter\n" in done.run().cout
+
+
+def test_order_is_kept_where_stdout_is_no_file(place):
+    done = place(
+        """
+        import contextlib, io
+        ex.observers.append(FileStorageObserver("runs"))
+
+        @ex.main
+        def main(_log):
+            print("one"); _log.info("two"); print("three"); _log.info("four")
+
+        with contextlib.redirect_stdout(io.StringIO()):
+            ex.run()
+        """,
+        script={"footer": ""},
+    )
+    assert done.code == 0, done.err
+    lines = done.run().cout.splitlines()[:-1]
+    assert [line.split()[-1] for line in lines[-4:]] == ["one", "two", "three", "four"]

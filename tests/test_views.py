@@ -1,5 +1,6 @@
 """Looking at runs: `ls`, `show` and `diff` of the module's own command line."""
 
+import datetime
 import json
 import os
 import pty
@@ -9,6 +10,8 @@ import sys
 
 import pytest
 from helpers import ROOT, environment
+
+from minisacred import load_runs
 
 MODULE = str(ROOT / "minisacred.py")
 
@@ -471,3 +474,25 @@ def test_what_a_terminal_cannot_show_is_escaped(tmp_path):
         assert done.returncode == 0 and done.stderr == b"" and b"gr\\" in done.stdout
         if "--json" in words:
             assert json.loads(done.stdout.splitlines()[0])["config"] == {"name": "größe"}
+
+
+def test_record_with_a_status_that_is_no_text_hides_no_others(tmp_path):
+    write_run(tmp_path, 1, status=["x"])
+    write_run(tmp_path, 2)
+    shown = on_terminal(80, "ls", tmp_path)
+    assert "['x']" in shown and "COMPLETED" in shown
+    assert "['x']" in on_terminal(80, "show", tmp_path, 1)
+
+
+def test_run_of_sacred_is_alive_before_its_first_heartbeat(tmp_path):
+    now = datetime.datetime.now(datetime.timezone.utc).replace(tzinfo=None)
+    write_run(tmp_path, 1, "RUNNING", start_time=now.isoformat(), heartbeat=None, stop_time=None)
+    write_run(tmp_path, 2, "RUNNING", heartbeat=None, stop_time=None)
+    assert [run["status"] for run in load_runs(tmp_path)] == ["RUNNING", "DEAD"]
+
+
+def test_show_forces_only_what_was_forced(tmp_path):
+    write_run(tmp_path, 1, meta={"options": {"--force": False}})
+    write_run(tmp_path, 2, meta={"options": {"--force": True}})
+    assert "--force" not in call("show", tmp_path, 1).stdout
+    assert "--force" in call("show", tmp_path, 2).stdout
