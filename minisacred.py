@@ -394,12 +394,10 @@ def _leaves(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, An
 # ones, which captured functions receive, and (section 6) the ones that hold fixed values.
 # ======================================================================================
 
-#: The methods that change a container in place; both families replace just these.
-_DICT_MUTATORS = "__setitem__ __delitem__ __ior__ clear pop popitem setdefault update".split()
-
-
-_LIST_MUTATORS = (
-    "__setitem__ __delitem__ __iadd__ __imul__ append clear extend insert pop remove reverse sort"
+#: The methods that change a dictionary or list in place; both families replace just these.
+_MUTATORS = (
+    "__setitem__ __delitem__ __ior__ __iadd__ __imul__ append clear extend insert pop popitem "
+    "remove reverse setdefault sort update"
 ).split()
 
 
@@ -479,10 +477,11 @@ def _plain(value: Any) -> Any:
     return tuple(map(_plain, value)) if type(value) is tuple else value
 
 
-def _override(cls: type, names: Iterable[str], make: Callable[[str], Any]) -> None:
-    """Replace the named methods of a container class by those that `make` returns."""
-    for name in names:
-        setattr(cls, name, make(name))
+def _override_mutators(cls: type, make: Callable[[Any], Any]) -> None:
+    """Replace the methods that change a container, less the class's own, by what `make` returns."""
+    for name in _MUTATORS:
+        if hasattr(cls, name) and name not in vars(cls):
+            setattr(cls, name, make(getattr(cls, name)))
 
 
 class _Dict(dict):  # type: ignore[type-arg]
@@ -507,7 +506,7 @@ class _ReadOnlyList(_List):
     """A list of the configuration."""
 
 
-def _refuse(name: str) -> Any:
+def _refusing(method: Any) -> Any:
     def refused(self: Any, *args: Any, **kwargs: Any) -> Any:
         raise ConfigError(
             "the configuration is read-only in captured functions, so that what is recorded "
@@ -517,10 +516,8 @@ def _refuse(name: str) -> Any:
     return refused
 
 
-_override(_ReadOnlyDict, _DICT_MUTATORS, _refuse)
-
-
-_override(_ReadOnlyList, _LIST_MUTATORS, _refuse)
+_override_mutators(_ReadOnlyDict, _refusing)
+_override_mutators(_ReadOnlyList, _refusing)
 
 
 def _read_only(value: Any) -> Any:
@@ -837,24 +834,17 @@ class _Fixing:
         return _FixedDict({}, self, fix, path)
 
 
-def _restoring(base: type) -> Callable[[str], Any]:
-    def make(name: str) -> Any:
-        method = getattr(base, name)
+def _restoring(method: Any) -> Any:
+    def changed(self: Any, *args: Any, **kwargs: Any) -> Any:
+        result = method(self, *args, **kwargs)
+        self.restore()
+        return result
 
-        def changed(self: Any, *args: Any, **kwargs: Any) -> Any:
-            result = method(self, *args, **kwargs)
-            self.restore()
-            return self if result is self or name.startswith("__i") else result
-
-        return changed
-
-    return make
+    return changed
 
 
-_override(_FixedDict, [n for n in _DICT_MUTATORS if n != "setdefault"], _restoring(dict))
-
-
-_override(_FixedList, _LIST_MUTATORS, _restoring(list))
+_override_mutators(_FixedDict, _restoring)
+_override_mutators(_FixedList, _restoring)
 
 
 def _check_indices(value: Any) -> None:
