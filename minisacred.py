@@ -506,18 +506,15 @@ class _ReadOnlyList(_List):
     """A list of the configuration."""
 
 
-def _refusing(method: Any) -> Any:
-    def refused(self: Any, *args: Any, **kwargs: Any) -> Any:
-        raise ConfigError(
-            "the configuration is read-only in captured functions, so that what is recorded "
-            "is what ran; change a copy instead: copy.deepcopy(value)"
-        )
-
-    return refused
+def _refuse(*args: Any, **kwargs: Any) -> Any:
+    raise ConfigError(
+        "the configuration is read-only in captured functions, so that what is recorded "
+        "is what ran; change a copy instead: copy.deepcopy(value)"
+    )
 
 
-_override_mutators(_ReadOnlyDict, _refusing)
-_override_mutators(_ReadOnlyList, _refusing)
+_override_mutators(_ReadOnlyDict, lambda method: _refuse)
+_override_mutators(_ReadOnlyList, lambda method: _refuse)
 
 
 def _read_only(value: Any) -> Any:
