@@ -639,13 +639,10 @@ def _index(name: Any, items: Sequence[Any], path: str) -> int:
 
 def _combined(earlier: Any, later: Any, path: str = "") -> Any:
     """Return fixed values with later ones over them: key by key, in lists by number."""
-    if isinstance(later, _Typed) and isinstance(later.value, dict):
-        before = earlier.value if isinstance(earlier, _Typed) else earlier
-        later = later.tree if isinstance(before, dict) else later
     if isinstance(earlier, _Typed):
-        if not isinstance(later, dict):
-            return later
         earlier = earlier.tree if isinstance(earlier.value, dict) else earlier.value
+    if isinstance(later, _Typed) and isinstance(later.value, dict) and isinstance(earlier, dict):
+        later = later.tree
     if isinstance(later, dict) and isinstance(earlier, dict):
         result = dict(earlier)
         for key, value in later.items():
