@@ -1423,24 +1423,21 @@ def _children_entries(config: Config, path: str, children: Iterable[str]) -> Con
     """Return the entries of the ingredients below `path` by their names, less that prefix."""
     entries: Config = {}
     for child in children:
-        name = child[len(path) + 1 :] if path and child.startswith(path + ".") else child
-        _set_path(entries, name, _get_path(config, child, {}))
+        _set_path(entries, child.removeprefix(path + "."), _get_path(config, child, {}))
     return entries
+
+
+def _split(path: str) -> Path:
+    return tuple(path.split(".")) if path else ()
 
 
 def _place(
     config: Config, path: str, entries: Config, merge: Callable[..., Any] = _merged
 ) -> Config:
     """Return `config` with `entries` merged in at `path`."""
-    if path:
-        nested: Config = {}
-        _set_path(nested, path, entries)
-        entries = nested
+    for key in reversed(_split(path)):
+        entries = {key: entries}
     return dict(merge(config, entries))
-
-
-def _split(path: str) -> Path:
-    return tuple(path.split(".")) if path else ()
 
 
 def _resolve_named(
@@ -1499,7 +1496,7 @@ def _is_type_change(old: Any, new: Any) -> bool:
     return old is not None and not alike
 
 
-def _summarise(config: Config, fixed: Config, record: _Record) -> _ConfigSummary:
+def _summarise(fixed: Config, record: _Record) -> _ConfigSummary:
     """Compare the fixed values with the defaults that the sources would have assigned."""
     summary = _ConfigSummary()
     leaves = list(_leaf_paths(fixed))
@@ -1551,8 +1548,7 @@ def _resolve_config(
             source = _ConfigDict(_nested(update), name)
             fix = _Fixing(_get_path(fixed, layer.path, {}), _split(layer.path), record)
             config = _place(config, layer.path, source.evaluate(fix, {}, {}), _combined)
-    config = _normalise(config, "")
-    return config, _summarise(config, fixed, record)
+    return _normalise(config, ""), _summarise(fixed, record)
 
 
 # ======================================================================================
