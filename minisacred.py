@@ -39,6 +39,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import collections
 import functools
 import inspect
 import io
@@ -1394,19 +1395,9 @@ def _source(entries: Any, **more: Any) -> _Source:
 # ======================================================================================
 
 
-class _Layer:
-    """The configuration of one ingredient, or of the experiment (path ""), as plain data."""
-
-    def __init__(
-        self,
-        path: str,
-        sources: Sequence[_Source],
-        hooks: Sequence[Callable[..., Any]],
-        children: Sequence[str],
-    ) -> None:
-        self.path, self.sources, self.hooks = path, sources, hooks
-        #: Paths of the ingredients below, whose entries this layer's parameters may name.
-        self.children = children
+#: The configuration of one ingredient, or of the experiment (path ""), as plain data; `children`
+#: are the paths of the ingredients below, whose entries its parameters may name.
+_Layer = collections.namedtuple("_Layer", "path sources hooks children")
 
 
 class _ConfigSummary:
