@@ -1140,32 +1140,28 @@ def _comment_docs(function: types.FunctionType, lines: Sequence[str]) -> dict[st
     ignored = [re.compile(pattern) for pattern in SETTINGS.CONFIG.IGNORED_COMMENTS]
     start = function.__code__.co_firstlineno
     comments: dict[int, str] = {}
-    whole_line, opening = set(), set()
+    above: dict[int, str] = {}  # those that have a line of their own
+    opening: dict[int, str] = {}  # those behind a bracket
     for token in tokenize.generate_tokens(iter(lines).__next__):
-        if token.type == tokenize.COMMENT:
-            text = token.string.lstrip("#!:").strip()
-            if text and not any(pattern.search(text) for pattern in ignored):
-                line = token.start[0] + start - 1
-                comments[line] = text
-                before = token.line[: token.start[1]].strip()
-                if not before:
-                    whole_line.add(line)
-                elif before[-1] in "([{":
-                    opening.add(line)
+        text = token.string.lstrip("#!:").strip() if token.type == tokenize.COMMENT else ""
+        if text and not any(pattern.search(text) for pattern in ignored):
+            line = token.start[0] + start - 1
+            comments[line] = text
+            before = token.line[: token.start[1]].strip()
+            if not before:
+                above[line] = text
+            elif before[-1] in "([{":
+                opening[line] = text
 
     docs: dict[str, str] = {}
     for node in _own_nodes(_parse_function(function, lines)):
         if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)):
-            doc = comments.get(node.end_lineno or 0)
-            if not doc and node.lineno in opening:
-                doc = comments[node.lineno]
+            doc = comments.get(node.end_lineno or 0) or opening.get(node.lineno)
             if not doc:
-                above: list[str] = []
-                line = node.lineno - 1
-                while line in whole_line:
-                    above.insert(0, comments[line])
-                    line -= 1
-                doc = " ".join(above)
+                first = node.lineno
+                while first - 1 in above:
+                    first -= 1
+                doc = " ".join(above[line] for line in range(first, node.lineno))
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
             for name in itertools.chain(*map(_bound_names, targets)) if doc else ():
                 docs.setdefault(name, doc)
