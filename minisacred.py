@@ -2831,24 +2831,19 @@ def _all_distributions() -> dict[str, str]:
 _host_info_getters: dict[str, Callable[[], Any]] = {}
 
 
-class _HostInfoGetter:
-    """A function that adds an entry to the host information; still callable as itself."""
-
-    def __init__(self, function: Callable[[], Any], name: str) -> None:
-        self.function, self.name = function, name
-        functools.update_wrapper(self, function)
-
-    def __call__(self) -> Any:
-        return self.function()
-
-
 def host_info_gatherer(name: str) -> Callable[[Callable[[], Any]], Any]:
     """Make a function an entry `name` of the host information.
 
     Give the result to `Experiment(additional_host_info=[…])`; it is called without
     arguments at the start of each observed run, and returns what JSON can express.
     """
-    return lambda function: _HostInfoGetter(function, name)
+
+    def named(function: Callable[[], Any]) -> Any:
+        getter: Any = functools.wraps(function)(lambda: function())
+        getter.name = name
+        return getter
+
+    return named
 
 
 def host_info_getter(function: Any, name: str | None = None) -> Any:
@@ -2928,8 +2923,8 @@ def _this_process() -> Config:
     return {"hostname": _host_name(), "pid": pid, "process_start": _process_start(pid)}
 
 
-def _collect_host(getters: Iterable[_HostInfoGetter]) -> dict[str, Any]:
-    """Return the facts about this machine and process."""
+def _collect_host(getters: Iterable[Any]) -> dict[str, Any]:
+    """Return the facts about this machine and process, with those of `host_info_gatherer`."""
     probes: dict[str, Callable[[], Any]] = {"os": _os_info}
     if SETTINGS.HOST_INFO.INCLUDE_CPU_INFO:
         probes["cpu"] = _cpu_name
