@@ -3503,9 +3503,15 @@ class FileStorageObserver(_Recorder):
             "metrics.jsonl begins anew",
             self._path(),
         )
+        self._make_files()
+
+    def _make_files(self) -> None:
+        """Write the files that a run directory has from the start on."""
         _replace_file(self._path("config.json"), self._config_data)
-        _replace_file(self._path("info.json"), self._info_data or b"{}\n")
         _replace_file(self._path("metrics.json"), b"{}\n")
+        if not os.path.exists(self._path("info.json")):  # that of a run which goes on stays
+            self._info_data = self._info_data or b"{}\n"
+            _replace_file(self._path("info.json"), self._info_data)
         for name in ("metrics.jsonl", "cout.txt"):
             open(self._path(name), "ab").close()
 
@@ -3551,13 +3557,7 @@ class FileStorageObserver(_Recorder):
                 }
                 self.run_entry["meta"].pop("beat_interval", None)
                 self._config_data = _json_bytes(self._clean(config, "the configuration"))
-                self._write("config.json", self._config_data)
-                self._write("metrics.json", b"{}\n")
-                if not os.path.exists(self._path("info.json")):
-                    self._info_data = b"{}\n"
-                    self._write("info.json", self._info_data)
-                for name in ("metrics.jsonl", "cout.txt"):
-                    open(self._path(name), "ab").close()
+                self._make_files()
                 if entry["status"] == "QUEUED":  # before run.json: none of them is forgotten
                     _mark_queued(self._path(), meta_info)
                 self._save_run()
