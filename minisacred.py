@@ -3192,16 +3192,6 @@ def _files_in(path: str) -> list[str]:
     return [p for p in (paths or [path]) if os.path.isfile(p)]
 
 
-def _state_of(value: Any) -> bytes:
-    """Return bytes that differ when a value does; none if it has other than plain contents."""
-    import marshal
-
-    try:
-        return marshal.dumps(value)
-    except ValueError:
-        return b""
-
-
 def _stored_sources(
     ex_info: Config, stored: dict[str, Any], store: Callable[..., Any]
 ) -> list[list[Any]]:
@@ -3631,7 +3621,12 @@ class FileStorageObserver(_Recorder):
 
     def _save_info(self, info: Config) -> None:
         """Write info.json if the info has changed: marshal finds that out much faster than json."""
-        state = _state_of(info)
+        import marshal
+
+        try:
+            state = marshal.dumps(info)
+        except ValueError:  # it has other than plain contents
+            state = b""
         # Others may change it between this and the next line, and back again: the last time counts.
         if not state or state != self._info_state or self.is_ending:
             data = _json_bytes(self._clean(_snapshot(info), "info"))
