@@ -3330,21 +3330,20 @@ def _read_metric_lines(path: str) -> tuple[dict[str, Any], int]:
                 entries += [json.loads(line)] if line else []
             except (ValueError, RecursionError):
                 damaged += number < len(lines)  # a torn last line is what a kill leaves
+    fields = operator.itemgetter("name", "step", "value", "timestamp")
     for entry in entries:
         try:
-            name, step, value = entry["name"], entry["step"], entry["value"]
-            moment = entry["timestamp"]  # all of them, before any is added
-            if name not in metrics:
-                metrics[name] = {"steps": [], "values": [], "timestamps": []}
-            metric = metrics[name]
+            name, step, value, moment = fields(entry)
         except (KeyError, TypeError):
+            name = None
+        if not isinstance(name, str):
             damaged += 1
             continue
-        metric["steps"].append(step)
-        metric["values"].append(value)
-        metric["timestamps"].append(moment)
-    for name in [name for name in metrics if not isinstance(name, str)]:
-        damaged += len(metrics.pop(name)["steps"])
+        if name not in metrics:
+            metrics[name] = {"steps": [], "values": [], "timestamps": []}
+        metrics[name]["steps"].append(step)
+        metrics[name]["values"].append(value)
+        metrics[name]["timestamps"].append(moment)
     return metrics, damaged
 
 
