@@ -1626,11 +1626,6 @@ def _signature_problem(
     """Return the exception for a call that Python refused with `error`."""
     signature = _signature(function)
     try:
-        signature.bind(*args, **kwargs)
-        return error  # the call was fine; the function is written in C and raised it itself
-    except TypeError:
-        pass
-    try:
         bound = signature.bind_partial(*args, **kwargs).arguments
     except TypeError:
         return SignatureError(str(error))
@@ -1641,6 +1636,8 @@ def _signature_problem(
         and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
         and p.name not in bound
     ]
+    if not missing:
+        return error  # the call was fine; the function is written in C and raised it itself
     return MissingConfigError(
         f"{getattr(function, '__qualname__', function)}() missing {len(missing)} required "
         f"argument{'s' * (len(missing) > 1)}: {', '.join(missing)} "
