@@ -2461,8 +2461,6 @@ _CAPTURE_MODES = ("no", "sys", "fd")
 
 def _make_capture(mode: str | None) -> _Capture:
     """Return the capture for a mode; None chooses, and "fd" gives way where it cannot be."""
-    if mode is not None and mode not in _CAPTURE_MODES:
-        raise SettingError(f"no capture mode {mode!r} (known: {', '.join(_CAPTURE_MODES)})")
     if mode is None:
         try:
             is_own = sys.stdout.fileno() == 1 and sys.stderr.fileno() == 2
