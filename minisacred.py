@@ -40,6 +40,7 @@ from __future__ import annotations
 import argparse
 import ast
 import collections
+import contextlib
 import functools
 import inspect
 import io
@@ -1028,21 +1029,17 @@ def _with_helpers(code: types.CodeType, helpers: Mapping[str, Any]) -> types.Cod
     return code.replace(co_consts=tuple(constants))
 
 
-def _compiling(function: Callable[..., Any]) -> Callable[..., Any]:
+@contextlib.contextmanager
+def _compiling() -> Iterator[None]:
     """Let a function parse and compile what Python has compiled, and warned of, before."""
-
-    @functools.wraps(function)
-    def compiling(*args: Any) -> Any:
-        limit = sys.getrecursionlimit()
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            sys.setrecursionlimit(max(limit, 5_000))  # a syntax tree is deeper than its parser
-            try:
-                return function(*args)
-            finally:
-                sys.setrecursionlimit(limit)
-
-    return compiling
+    limit = sys.getrecursionlimit()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sys.setrecursionlimit(max(limit, 5_000))  # a syntax tree is deeper than its parser
+        try:
+            yield
+        finally:
+            sys.setrecursionlimit(limit)
 
 
 #: The bits of a code object's flags that say which `from __future__ import` its file has.
@@ -1067,7 +1064,7 @@ def _parse_lines(lines: Sequence[str]) -> ast.Module:
     return ast.parse("if 1:\n" * lines[0][:1].isspace() + "".join(lines))
 
 
-@_compiling
+@_compiling()
 def _source_lines(function: types.FunctionType) -> tuple[list[str], ast.Module]:
     """Return the lines of a function's definition and their syntax tree.
 
@@ -1095,7 +1092,7 @@ def _source_lines(function: types.FunctionType) -> tuple[list[str], ast.Module]:
     raise LookupError
 
 
-@_compiling
+@_compiling()
 def _parse_function(
     function: types.FunctionType, lines: Sequence[str], tree: ast.Module | None = None
 ) -> ast.FunctionDef:
@@ -1266,7 +1263,7 @@ class _ConfigScope(_Source):
             if problem:
                 raise _ScopeError(problem, self.function.__code__, getattr(part, "lineno", 0))
 
-    @_compiling
+    @_compiling()
     def _compile(self, names: Collection[str]) -> types.CodeType:
         """Return the code of the function with its assignments to the names fixed."""
         original = self.function.__code__
