@@ -3278,19 +3278,15 @@ class _Recorder(RunObserver):
 
     def _key(self) -> Any:
         """Return what two observers that would record a run twice have in common."""
-        raise NotImplementedError
 
     def _reset(self) -> None:
         """Forget the run."""
-        raise NotImplementedError
 
     def _begin(self, entry: Config, command: str, run_id: Any, *facts: Config) -> Any:
         """Make the record; facts are those of experiment and host, configuration and meta."""
-        raise NotImplementedError
 
     def _end(self, **fields: Any) -> None:
         """Complete the record with the last fields."""
-        raise NotImplementedError
 
 
 def _attempts(old: Config) -> Config:
