@@ -1355,9 +1355,7 @@ def _dataclass_dicts(value: Any) -> Any:
         value = {name: getattr(value, name) for name in value.__dataclass_fields__}
     if isinstance(value, dict):
         return {k: _dataclass_dicts(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return type(value)(map(_dataclass_dicts, value)) if type(value) in (list, tuple) else value
-    return value
+    return type(value)(map(_dataclass_dicts, value)) if type(value) in (list, tuple) else value
 
 
 def _source(entries: Any, **more: Any) -> _Source:
@@ -2156,9 +2154,8 @@ class _SysCapture(_Capture):
         self._redirect_handlers(dict(zip(self._before, self._tees)))
 
     def sync(self) -> None:
-        for tee in self._tees:
-            if tee is not None:
-                tee.flush_stored()
+        for tee in filter(None, self._tees):
+            tee.flush_stored()
         self._append(b"")
 
     def stop(self) -> None:
@@ -2206,11 +2203,9 @@ _copy_output(%d)"""
 @functools.lru_cache(1)
 def _has_foreign_code(count: int) -> bool:
     """Tell whether C extensions not of the standard library are among the `count` modules."""
-    for module in list(sys.modules.values()):
-        file = getattr(module, "__dict__", {}).get("__file__")
-        if isinstance(file, str) and file.endswith((".so", ".pyd")) and "lib-dynload" not in file:
-            return True
-    return False
+    files = [getattr(m, "__dict__", {}).get("__file__") for m in list(sys.modules.values())]
+    extensions = [f for f in files if isinstance(f, str) and f.endswith((".so", ".pyd"))]
+    return any("lib-dynload" not in file for file in extensions)
 
 
 def _flush_streams() -> None:
@@ -2588,15 +2583,15 @@ class _GitProbe:
         """Return Sacred's list of repositories, and the uncommitted changes as a diff."""
         deadline = time.monotonic() + _PROBE_TIMEOUT
         answers = {name: _output_of(p, deadline) for name, p in self._questions.items()}
-        if answers.get("commit") is None:
+        commit, diff = answers.get("commit"), answers.get("diff")
+        if commit is None:
             return [], ""
         lines = (answers["urls"] or "").splitlines()
         remotes = {name: url for name, _, url in (line.partition(" ") for line in lines) if url}
         url = remotes.get("remote.origin.url") or next(iter(remotes.values()), None)
-        diff = answers["diff"]
         repository = {
             "url": url and _without_credentials(url),
-            "commit": (answers["commit"] or "").strip(),
+            "commit": commit.strip(),
             "dirty": None if diff is None else bool(diff),
         }
         return [repository], diff or ""
