@@ -39,7 +39,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import collections
 import contextlib
 import functools
 import inspect
@@ -1386,9 +1385,19 @@ def _source(entries: Any, **more: Any) -> _Source:
 # ======================================================================================
 
 
-#: The configuration of one ingredient, or of the experiment (path ""), as plain data; `children`
-#: are the paths of the ingredients below, whose entries its parameters may name.
-_Layer = collections.namedtuple("_Layer", "path sources hooks children")
+class _Layer:
+    """The configuration of one ingredient, or of the experiment (path ""), as plain data."""
+
+    def __init__(
+        self,
+        path: str,
+        sources: Sequence[_Source],
+        hooks: Sequence[Callable[..., Any]],
+        children: Sequence[str],
+    ) -> None:
+        self.path, self.sources, self.hooks = path, sources, hooks
+        #: Paths of the ingredients below, whose entries this layer's parameters may name.
+        self.children = children
 
 
 class _ConfigSummary:
