@@ -3722,16 +3722,14 @@ def _to_bson(value: Any, inside: tuple[int, ...]) -> Any:
     return plain.encode("utf-8", "replace").decode() if isinstance(plain, str) else plain
 
 
-_METRIC_COLUMNS = ("steps", "values", "timestamps")
-
-
-def _metric_columns(rows: Sequence[Any]) -> list[list[Any]]:
-    return [[_bsonable(row[number]) for row in rows] for number in range(3)]
+def _metric_columns(rows: Sequence[Any]) -> Config:
+    columns = ("steps", "values", "timestamps")
+    return {column: [_bsonable(row[n]) for row in rows] for n, column in enumerate(columns)}
 
 
 def _pushing(rows: Sequence[Any]) -> Config:
     """Return the update that appends measurements to a document."""
-    columns = zip(_METRIC_COLUMNS, _metric_columns(rows))
+    columns = _metric_columns(rows).items()
     return {"$push": {column: {"$each": values} for column, values in columns}}
 
 
@@ -4069,8 +4067,7 @@ class MongoObserver(_Recorder):
             document = self._document_of(name)
             identity, count = document
             if count == 0:
-                empty = self._metric_entry(name, [])
-                update = {"$setOnInsert": empty}
+                update = {"$setOnInsert": self._metric_entry(name, [])}
                 self._ask(self.metrics.update_one, {"_id": identity}, update, upsert=True)
             part = rows[: _MONGO_METRIC_LIMIT - count]
             query = {"_id": identity, "steps": {"$size": count}}
@@ -4131,8 +4128,8 @@ class MongoObserver(_Recorder):
         return document
 
     def _metric_entry(self, name: str, rows: Sequence[Any]) -> Config:
-        columns = zip(_METRIC_COLUMNS, _metric_columns(rows))
-        return {"run_id": self.run_entry["_id"], "name": _bsonable(name), **dict(columns)}
+        known = {"run_id": self.run_entry["_id"], "name": _bsonable(name)}
+        return {**known, **_metric_columns(rows)}
 
     def _file_name(self, name: str, kind: str = "artifact") -> str:
         return f"{kind}://{self.runs.name}/{self.run_entry['_id']}/{name}"
