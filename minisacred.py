@@ -3820,9 +3820,8 @@ class MongoObserver(_Recorder):
         #: Of each metric: [id, number of measurements in it] of its last document.
         self._metric_documents: dict[str, list[Any]] = {}
         self._metric_links: list[Config] = []
-        #: How many measurements of each metric were sent: so far, and before this heartbeat.
-        self._counts: dict[str, int] = {}
-        self._settled_counts: dict[str, int] = {}
+        #: How many measurements of each metric an attempt that failed halfway had sent.
+        self._pushed: dict[str, int] = {}
         self._unsent_metrics: Config = {}
         self._field_files: Config = {}  # the GridFS file of each field that is too large
         self._down_until = 0.0  # when to ask the server again
@@ -3894,17 +3893,13 @@ class MongoObserver(_Recorder):
 
     def log_metrics(self, metrics_by_name: dict[str, Any], info: Config) -> None:  # noqa: D102
         self._unsent_metrics = metrics_by_name
-        # What an attempt that failed halfway had sent already is not sent again.
-        rows = {
-            name: list(zip(metric["steps"], metric["values"], metric["timestamps"]))[
-                self._counts.get(name, 0) - self._settled_counts.get(name, 0) :
-            ]
-            for name, metric in metrics_by_name.items()
-        }
+        rows = {}
+        for name, metric in metrics_by_name.items():
+            measured = list(zip(metric["steps"], metric["values"], metric["timestamps"]))
+            rows[name] = measured[self._pushed.get(name, 0) :]
         for name, rest in self._pushed_at_once(rows).items():
             self._push(name, rest)
-        self._settled_counts = dict(self._counts)
-        self._unsent_metrics = {}
+        self._unsent_metrics, self._pushed = {}, {}
 
     def join(self) -> None:
         """Save what could not be sent to a local file, if there is such."""
@@ -4081,7 +4076,7 @@ class MongoObserver(_Recorder):
                     continue
                 part = rows[: len(stored["steps"]) - count]
             document[1] += len(part)
-            self._counts[name] = self._counts.get(name, 0) + len(part)
+            self._pushed[name] = self._pushed.get(name, 0) + len(part)
             rows = rows[len(part) :]
 
     def _pushed_at_once(self, rows: Config) -> Config:
@@ -4108,7 +4103,7 @@ class MongoObserver(_Recorder):
                 return rows
         for name, part in parts.items():
             self._metric_documents[name][1] += len(part)
-            self._counts[name] = self._counts.get(name, 0) + len(part)
+            self._pushed[name] = self._pushed.get(name, 0) + len(part)
         return {name: rows[name][len(part) :] for name, part in parts.items()}
 
     def _document_of(self, name: str) -> list[Any]:
