@@ -4046,13 +4046,11 @@ class MongoObserver(_Recorder):
                 note = f"{size} bytes, too many for a document; they are in GridFS as {name}"
                 if key in ("artifacts", "resources"):  # lists, whose items have a shape
                     value = value[: len(value) * limit // size - 1]
-                    small[key] = (
-                        [*value, {"name": note, "file_id": file}] if key[0] == "a" else value
-                    )
-                    continue
-                links = {"metrics": self._metric_links} if key == "info" else {}
-                value = {"note": note, **links} if isinstance(value, dict) else note
-                _log.warning("MongoDB: %s of the run is stored in GridFS as %s", key, name)
+                    value += [{"name": note, "file_id": file}] if key == "artifacts" else []
+                else:
+                    links = {"metrics": self._metric_links} if key == "info" else {}
+                    value = {"note": note, **links} if isinstance(value, dict) else note
+                    _log.warning("MongoDB: %s of the run is stored in GridFS as %s", key, name)
             small[key] = value
         return small
 
