@@ -3786,7 +3786,7 @@ class MongoObserver(_Recorder):
             raise ObserverError(f"the collection {prefix + collection!r} has another purpose")
         self.priority, self.failure_dir = priority, failure_dir
         self.overwrite = _mongo_id(overwrite)
-        self._secrets = [s for s in re.findall(r"://[^:@/]*:([^@/]+)@", url or "") if s]
+        self._secrets = re.findall(r"://[^:@/]*:([^@/]+)@", url or "")
         # A server that is away, or hangs, must not hold up a run for long.
         patience = {"serverSelectionTimeoutMS": 2500, "connectTimeoutMS": 2500}
         patience["socketTimeoutMS"] = 8000
