@@ -4494,20 +4494,14 @@ class _Link:
     def _deliver_state(self) -> None:
         run = self._run
         run.heartbeat_time = _utc(run.now())
+        wants_all = not _is_observer(self.observer) or self.observer.wants_output
         self.call(
             "heartbeat_event",
-            info=self._info(),
-            captured_out=run.captured_out if self._wants_output() else "",
+            info=_snapshot(run.info) if wants_all else run.info,
+            captured_out=run.captured_out if wants_all else "",
             beat_time=run.heartbeat_time,
             result=run.result,
         )
-
-    def _info(self) -> Config:
-        info: Config = self._run.info
-        return _snapshot(info) if self._wants_output() else info
-
-    def _wants_output(self) -> bool:
-        return not _is_observer(self.observer) or self.observer.wants_output
 
 
 # ======================================================================================
