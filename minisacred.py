@@ -4365,14 +4365,14 @@ class _Link:
         if self._thread is None:
             self._finish()
 
-    def wait_end(self, deadline: float) -> None:
-        """Wait until all is delivered, or the deadline; say what the observer's record lacks."""
-        while self._thread and self._thread.is_alive() and time.monotonic() < deadline:
-            self._thread.join(max(deadline - time.monotonic(), 0))
-        if self._thread and self._thread.is_alive():
-            patience = SETTINGS.OBSERVER_TIMEOUT
-            _log.error("observer %s has not answered for %g s", self._name(), patience)
-            self._guarded(self._abandon)
+    def wait_end(self) -> None:
+        """Wait until all is delivered, if that is soon; say what the observer's record lacks."""
+        if self._thread:
+            patience = _waitable(SETTINGS.OBSERVER_TIMEOUT)
+            self._thread.join(patience)
+            if self._thread.is_alive():
+                _log.error("observer %s has not answered for %g s", self._name(), patience)
+                self._guarded(self._abandon)
         lacking = {event for event, _ in self._missed}
         if self._run.metrics.since(self.position)[0]:
             lacking.add("log_metrics")
@@ -5064,7 +5064,7 @@ class Run:
         event, arguments = self._end_event()
         for link in self.links:  # one after the other: who comes later finds a complete record
             link.begin_end(event, **arguments)
-            link.wait_end(time.monotonic() + _waitable(SETTINGS.OBSERVER_TIMEOUT))
+            link.wait_end()
         if self.capture.lost:
             self.run_logger.error(
                 "%d bytes of the output could not be stored in %s",
