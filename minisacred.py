@@ -4770,6 +4770,7 @@ class Run:
         self.meta_info: Config = {}  #: command, updates, options, comment
         self.status: str | None = None
         self.result: Any = None  #: what the main function returned, or has put here
+        self.dir: str | None = None  #: the run directory; None without a file observer
         self.start_time: datetime.datetime | None = None  #: UTC, like all times
         self.stop_time: datetime.datetime | None = None
         self.heartbeat_time: datetime.datetime | None = None
@@ -4791,17 +4792,11 @@ class Run:
         self._pid = os.getpid()
         self.capture = _Capture()  #: takes the output from the start to the end
         self._output_path: str | None = None
-        self._dir: str | None = None
         self._artifacts: set[str] = set()
         self.notes: list[str] = []  #: warnings to log when the run has started
         self._clock = (time.time(), time.monotonic())
 
     # -- for the experiment ---------------------------------------------------------------
-
-    @property
-    def dir(self) -> str | None:
-        """The run directory; None without a file observer."""
-        return self._dir
 
     @property
     def captured_out(self) -> str:
@@ -4988,8 +4983,8 @@ class Run:
             link.is_told = True
             if self._id is None:
                 self._id = run_id
-            if self._dir is None and _is_observer(link.observer):
-                self._dir = link.observer.dir
+            if self.dir is None and _is_observer(link.observer):
+                self.dir = link.observer.dir
         return diff
 
     def _agree_on_id(self) -> None:
