@@ -4881,7 +4881,7 @@ class Run:
 
     # -- life-cycle -----------------------------------------------------------------------
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self) -> Any:
         """Run, and return what the main function returned; its exceptions are raised unchanged."""
         if self.start_time is not None:
             raise SacredError("this run has run already; make another one")
@@ -4889,7 +4889,7 @@ class Run:
             return self._queue()
         with _SignalGuard(self.is_commandline) as guard:
             try:
-                self._execute(guard, args)
+                self._execute(guard)
                 guard.raise_pending()
             finally:
                 self.interrupted_by = guard.raised
@@ -4899,13 +4899,13 @@ class Run:
         """Return the time; it does not go back when the clock is set back."""
         return self._clock[0] + time.monotonic() - self._clock[1]
 
-    def _execute(self, guard: _SignalGuard, args: Any) -> None:
+    def _execute(self, guard: _SignalGuard) -> None:
         error: BaseException | None = None
         self._start()
         try:
             try:
                 guard.release()
-                self._call_main(args)
+                self._call_main()
             finally:
                 guard.hold()
         except BaseException as caught:
@@ -5025,10 +5025,10 @@ class Run:
         weakref.finalize(self, _remove_own_file, path, os.getpid())
         return path
 
-    def _call_main(self, args: Any) -> None:
+    def _call_main(self) -> None:
         for hook in self.pre_run_hooks:
             hook()
-        result = self.main_function(*args)
+        result = self.main_function()
         if inspect.iscoroutine(result):
             result = _run_coroutine(result)
         if os.getpid() != self._pid:
