@@ -5033,7 +5033,8 @@ class Run:
             result = _run_coroutine(result)
         if os.getpid() != self._pid:
             return
-        self.result = result if result is not None or self.result is None else self.result
+        if result is not None:
+            self.result = result
         for hook in self.post_run_hooks:
             hook()
 
