@@ -5095,8 +5095,7 @@ class Run:
         elif status == "FAILED":
             log.error("Failed after %s!", elapsed)
         else:
-            reason = _one_line(error) if error is not None else ""
-            log.warning("Aborted after %s: %s", elapsed, f"{status} {reason}".strip())
+            log.warning("Aborted after %s: %s", elapsed, f"{status} {_one_line(error)}".strip())
 
     def _filter_output(self) -> None:
         if self.captured_out_filter is None or self._output_path is None:
@@ -5114,7 +5113,6 @@ class Run:
     def _queue(self) -> None:
         """Record the run as one to be started later."""
         self.status = "QUEUED"
-        self._clock = (time.time(), time.monotonic())
         self.run_logger.info("Queuing-up command '%s'", self.meta_info.get("command", ""))
         try:
             self._announce("queued_event", queue_time=_utc(self.now()))
