@@ -5145,10 +5145,10 @@ _COLOURS = {
 }
 
 
-def _painter(stream: Any) -> Callable[[str, str], str]:
-    """Return a function (text, role) → text, coloured where the stream is a terminal."""
+def _painter() -> Callable[[str, str], str]:
+    """Return a function (text, role) → text, coloured where stdout is a terminal."""
     try:
-        is_terminal = stream.isatty() and "NO_COLOR" not in os.environ
+        is_terminal = sys.stdout.isatty() and "NO_COLOR" not in os.environ
     except (AttributeError, ValueError):
         is_terminal = False
     if not is_terminal:
@@ -5184,11 +5184,9 @@ def _role(path: str, summary: _ConfigSummary) -> str:
     return "added" if touches(summary.added) else "modified" if touches(summary.modified) else ""
 
 
-def _format_config(
-    config: Config, summary: _ConfigSummary, docs: Mapping[str, str], stream: Any
-) -> str:
+def _format_config(config: Config, summary: _ConfigSummary, docs: Mapping[str, str]) -> str:
     """Return the text of `print_config`."""
-    paint = _painter(stream)
+    paint = _painter()
     roles = ", ".join(paint(role, role) for role in ("modified", "added", "typechanged", "doc"))
     lines = [f"Configuration ({roles}):"]
     if docs.get(""):
@@ -7339,7 +7337,7 @@ class Experiment(Ingredient):
                 docs.update({_join(prefix, k): doc for k, doc in source.docs().items()})
                 if source.doc:
                     docs[prefix] = _first_line(source.doc)
-        _print(_format_config(run.config, run.config_modifications, docs, sys.stdout))
+        _print(_format_config(run.config, run.config_modifications, docs))
 
     def _print_dependencies(self, run: Run) -> None:
         """Print the packages and source files that a run would record."""
@@ -7579,7 +7577,7 @@ def _list(request: argparse.Namespace) -> None:
         names.pop("seed", None)  # drawn for each run
     differing = [n for n in names if len({entries.get(n) for entries in texts}) > 1]
     if views:
-        print(_format_rows([v.row(differing) for v in views], _width(), _painter(sys.stdout)))
+        print(_format_rows([v.row(differing) for v in views], _width(), _painter()))
 
 
 def _last_frames(lines: list[str], most: int = 10) -> list[str]:
@@ -7638,7 +7636,7 @@ def _look_up(basedir: str, run_id: str) -> Config:
 def _show(request: argparse.Namespace) -> None:
     """Print what a person asks of a run first."""
     run = _look_up(request.basedir, request.id)
-    paint, width = _painter(sys.stdout), _width()
+    paint, width = _painter(), _width()
     experiment, host, meta = (run.get(key) or {} for key in ("experiment", "host", "meta"))
     known = _View(run).facts
     repositories = experiment.get("repositories") or ()
@@ -7706,7 +7704,7 @@ def _diff_sources(basedir: str, experiments: Sequence[Config], paint: Any) -> No
 
 def _diff(request: argparse.Namespace) -> None:
     """Print in what two runs differ."""
-    paint = _painter(sys.stdout)
+    paint = _painter()
     runs = [_look_up(request.basedir, run_id) for run_id in (request.id, request.other)]
     print(paint(f"--- run {request.id}", "removed"))
     print(paint(f"+++ run {request.other}", "added"))
