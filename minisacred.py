@@ -5175,13 +5175,10 @@ def _width() -> int | None:
 
 def _role(path: str, summary: _ConfigSummary) -> str:
     """Return how an entry differs from its default, or ""."""
-
-    def touches(paths: Iterable[str]) -> bool:
-        return any(_is_within(p, path) for p in paths)
-
-    if touches(summary.typechanged):
-        return "typechanged"
-    return "added" if touches(summary.added) else "modified" if touches(summary.modified) else ""
+    for role in ("typechanged", "added", "modified"):
+        if any(_is_within(p, path) for p in getattr(summary, role)):
+            return role
+    return ""
 
 
 def _format_config(config: Config, summary: _ConfigSummary, docs: Mapping[str, str]) -> str:
