@@ -5189,19 +5189,17 @@ def _format_config(config: Config, summary: _ConfigSummary, docs: Mapping[str, s
     if docs.get(""):
         lines.append(paint('  """' + docs[""] + '"""', "doc"))
 
-    def add(entries: Config, prefix: str, margin: str) -> None:
-        def is_branch(item: tuple[Any, Any]) -> bool:
-            return isinstance(item[1], dict) and bool(item[1])
+    def is_branch(value: Any) -> bool:
+        return isinstance(value, dict) and bool(value)
 
-        for key, value in sorted(entries.items(), key=lambda i: (is_branch(i), str(i[0]))):
+    def add(entries: Config, prefix: str, margin: str) -> None:
+        for key, value in sorted(entries.items(), key=lambda i: (is_branch(i[1]), str(i[0]))):
             path = _join(prefix, key)
-            doc = docs.get(path)
-            comment = paint(f"  # {doc}", "doc") if doc else ""
-            if is_branch((key, value)):
-                lines.append(paint(f"{margin}{key}:", _role(path, summary)) + comment)
+            comment = paint(f"  # {docs[path]}", "doc") if docs.get(path) else ""
+            text = f"{margin}{key}:" if is_branch(value) else f"{margin}{key} = {value!r}"
+            lines.append(paint(text, _role(path, summary)) + comment)
+            if is_branch(value):
                 add(value, path, margin + "  ")
-            else:
-                lines.append(paint(f"{margin}{key} = {value!r}", _role(path, summary)) + comment)
 
     add(config, "", "  ")
     return "\n".join(lines)
