@@ -5353,9 +5353,7 @@ def cli_option(short: str, long: str, is_flag: bool = False) -> Callable[[Any], 
     The function is called as `function(value, run)` before the run starts, with True for
     the value of a flag, when the option is given. Its docstring is the option's help.
     """
-    if not re.fullmatch("-[A-Za-z0-9]", short) or not re.fullmatch(
-        "--[A-Za-z0-9][-_A-Za-z0-9]*", long
-    ):
+    if not re.fullmatch("-[A-Za-z0-9] --[A-Za-z0-9][-_A-Za-z0-9]*", f"{short} {long}"):
         raise ValueError(f"options look like '-o' and '--option', not {short!r} and {long!r}")
     return lambda function: _CommandLineOption(function, short, long, is_flag)
 
