@@ -5294,14 +5294,8 @@ def _kind(name: str, convert: Callable[[Any], Any], fits: Callable[[Any], bool])
 
 
 _positive = _kind("positive number of seconds", float, lambda n: 0 < n < float("inf"))
-
-
 _count = _kind("positive number", int, lambda n: bool(n >= 1))
-
-
 _number = _kind("number", float, lambda n: bool(n == n))
-
-
 _capture_mode = _kind("mode (no, sys, fd)", str, lambda mode: mode in _CAPTURE_MODES)
 
 
@@ -5338,8 +5332,8 @@ class _CommandLineOption(_Option):
     """An option of the user's, made by `cli_option`."""
 
     def __init__(self, function: Callable[..., Any], short: str, long: str, is_flag: bool) -> None:
-        value = None if is_flag else long.lstrip("-").replace("-", "_").upper()
-        super().__init__(short, long, value, _first_line(function.__doc__))
+        super().__init__(short, long, None, _first_line(function.__doc__))
+        self.value = None if is_flag else self.dest.upper()
         self.function = function
         functools.update_wrapper(self, function)
 
