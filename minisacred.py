@@ -5518,7 +5518,6 @@ def _parse_command_line(argv: Sequence[str], options: Sequence[_Option]) -> _Req
     given = vars(parser.parse_intermixed_args(argv))
     words: list[str] = given.pop("words")
     request = _Request(options={k: value for k, value in given.items() if value is not None})
-    request.is_commandline = True
     before, over = _divided(words, "over")
     before, updates = _divided(before, "with")
     if "over" in words:
