@@ -5615,13 +5615,10 @@ def _is_alive(run: Config) -> bool:
 
 def _newest_claim(folder: str) -> tuple[int, Config]:
     """Return the number and the content of the newest claim; (0, {}) without one."""
+    number = 0
     try:
         names = os.listdir(folder)
-    except OSError:
-        names = []
-    numbers = [int(n[7:]) for n in names if re.fullmatch(r"\.claim-\d+", n)]
-    number = max(numbers, default=0)
-    try:
+        number = max((int(n[7:]) for n in names if re.fullmatch(r"\.claim-\d+", n)), default=0)
         claim = json.loads(_read_file(os.path.join(folder, f".claim-{number}")))
     except (OSError, ValueError):
         claim = {}
