@@ -5638,11 +5638,10 @@ def _is_dead(run: Config) -> bool:
 def _load_run(basedir: str, name: str, with_info: bool = True) -> Config:
     """Return what is recorded of a run; `error` says what of it is damaged."""
     folder = os.path.join(basedir, name)
-    run: Config = {}
     errors: list[str] = []
     optional = ("info.json", "metrics.json")  # Sacred writes them when there is something
 
-    def read(filename: str, default: Any) -> Any:
+    def read(filename: str) -> Config:
         try:
             value = json.loads(_read_file(os.path.join(folder, filename)))
         except OSError as error:
@@ -5654,17 +5653,18 @@ def _load_run(basedir: str, name: str, with_info: bool = True) -> Config:
             if isinstance(value, dict):
                 return value
             errors.append(f"{filename}: holds no object")
-        return default
+        return {}
 
-    run.update(read("run.json", {"status": None}), _id=_as_id(name))
+    run = {**read("run.json"), "_id": _as_id(name)}
+    run.setdefault("status", None)
     for key, kind in {"experiment": dict, "host": dict, "meta": dict, "fail_trace": list}.items():
         if not isinstance(run.get(key), (kind, type(None))):
             errors.append(f"run.json: {key} is no {kind.__name__}")
             run[key] = None
-    run["config"] = read("config.json", {})
+    run["config"] = read("config.json")
     if with_info:
-        run["info"] = read("info.json", {})
-    run["metrics"] = read("metrics.json", {})
+        run["info"] = read("info.json")
+    run["metrics"] = read("metrics.json")
     if not run["metrics"]:  # not complete before the end
         try:
             run["metrics"], damaged = _read_metric_lines(os.path.join(folder, "metrics.jsonl"))
@@ -5674,7 +5674,7 @@ def _load_run(basedir: str, name: str, with_info: bool = True) -> Config:
             errors += [f"metrics.jsonl: {damaged} damaged lines"] if damaged else []
     run["dir"] = os.path.abspath(folder)
     if run.get("status") in ("QUEUED", "RUNNING") and _is_dead(run):
-        if read("run.json", {}).get("status") != run["status"]:  # it has ended meanwhile
+        if read("run.json").get("status") != run["status"]:  # it has ended meanwhile
             return _load_run(basedir, name, with_info)
         run["status"] = "DEAD"
     if errors:
