@@ -5709,11 +5709,9 @@ def load_runs(basedir: str | os.PathLike[str]) -> Iterator[Config]:
 def _seconds(run: Config) -> float | None:
     """Return how long a run has taken so far."""
     try:
-        start, end = (
-            datetime.datetime.fromisoformat(run[key])
-            for key in ("start_time", "stop_time" if run.get("stop_time") else "heartbeat")
-        )
-        return (end - start).total_seconds()
+        start, end = run["start_time"], run.get("stop_time") or run["heartbeat"]
+        parse = datetime.datetime.fromisoformat
+        return (parse(end) - parse(start)).total_seconds()
     except (KeyError, TypeError, ValueError):
         return None
 
