@@ -5730,8 +5730,7 @@ def _claim(folder: str, after: int, **content: Any) -> bool:
     link(2) is atomic on local disks and on NFS: of all that make the same name one succeeds,
     and if the server's answer gets lost, the number of links to the file tells who.
     """
-    content.setdefault("host", _this_process())
-    content.setdefault("heartbeat", _iso(_utc(time.time())))
+    content = {"host": _this_process(), "heartbeat": _iso(_utc(time.time())), **content}
     target = os.path.join(folder, f".claim-{after + 1}")
     mine = f"{target}.{os.urandom(8).hex()}.tmp"
     data = _json_bytes(content)
