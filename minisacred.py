@@ -5875,7 +5875,7 @@ class _Worker:
         self.basedir = os.path.abspath(basedir)
         self._jobs, self._limit, self._watch = jobs, limit, watch
         self._retry_dead, self._only = retry_dead, only
-        self._waiting: list[tuple[str, bool]] = []  # (id, whether to resume), best first
+        self._waiting: list[tuple[str, str]] = []  # (id, QUEUED or DEAD), best first
         self._scanned_at = self._scan_time = 0.0
         self._tried: set[str] = set()  # not to be tried again
         self._passed: set[str] = set()  # not to be started just now: it is somebody else's turn
@@ -5928,12 +5928,10 @@ class _Worker:
             candidate = self._next()
             if candidate is None:
                 return
-            name, resume = candidate
+            name, status = candidate
             try:
-                started = self._start(name, resume)
-            except (
-                Exception
-            ) as error:  # a full disk, a directory removed just now, a strange record
+                started = self._start(name, status)
+            except Exception as error:  # a full disk, a directory removed just now
                 self._tried.add(name)
                 self._report(name, "NOT STARTED", _one_line(error))
                 continue
@@ -5942,8 +5940,8 @@ class _Worker:
             elif self._limit is not None:
                 self._limit -= 1
 
-    def _next(self) -> tuple[str, bool] | None:
-        """Return the id of the run to start next, and whether it is to be resumed."""
+    def _next(self) -> tuple[str, str] | None:
+        """Return the id and status of the run to start next."""
         # Looking through a large directory takes a while: no more than a part of all time.
         now = time.monotonic()
         if not self._waiting or now - self._scanned_at > max(1.0, 20 * self._scan_time):
@@ -5951,7 +5949,7 @@ class _Worker:
             self._scanned_at, self._scan_time = now, time.monotonic() - now
         return self._waiting.pop(0) if self._waiting else None
 
-    def _scan(self) -> list[tuple[str, bool]]:
+    def _scan(self) -> list[tuple[str, str]]:
         """Return the runs to start, found by the marks in their directories: fast."""
         found = []
         names = set(os.listdir(self.basedir) if self._only is None else self._only)
@@ -5962,13 +5960,13 @@ class _Worker:
                 priority = float(_read_file(mark)) if os.stat(mark).st_size else 0.0
             except (OSError, ValueError):
                 continue
-            found.append((-priority, _id_order(name), False))
+            found.append((-priority, _id_order(name), "QUEUED"))
         for run in load_runs(self.basedir) if self._retry_dead else ():
             if run["status"] == "DEAD" and str(run["_id"]) in names:
-                found.append((-_priority(run), _id_order(str(run["_id"])), True))
-        return [(order[-1], resume) for _, order, resume in sorted(found)]
+                found.append((-_priority(run), _id_order(str(run["_id"])), "DEAD"))
+        return [(order[-1], status) for _, order, status in sorted(found)]
 
-    def _start(self, name: str, resume: bool) -> bool:
+    def _start(self, name: str, status: str) -> bool:
         """Claim a run and start its process; tell whether we did."""
         import subprocess
         import tempfile
@@ -5977,13 +5975,13 @@ class _Worker:
         if not os.path.exists(os.path.join(folder, "run.json")):
             return False  # it is being queued just now
         number, claim = _newest_claim(folder)  # before the record, which may change until then
-        is_free = not number or claim.get("released") == "QUEUED"
+        is_free = not number or claim.get("released") == "QUEUED" or status == "DEAD"
         run = _load_run(self.basedir, name)
         if _is_unusable(run):
             self._tried.add(name)
             self._report(name, "DAMAGED", run["error"])
             return False
-        if run["status"] != ("DEAD" if resume else "QUEUED") or not (is_free or resume):
+        if run["status"] != status or not is_free:
             return False
         token = os.urandom(8).hex()
         log = tempfile.TemporaryFile()  # before the claim, for it may fail
@@ -5996,7 +5994,7 @@ class _Worker:
         if not is_ours:
             return False
         self._tried.add(name)
-        argv = [*_program_of(run), "--resume" if resume else "--start-queued", name]
+        argv = [*_program_of(run), "--resume" if status == "DEAD" else "--start-queued", name]
         environment = {**os.environ, _CLAIM_VARIABLE: token}
         experiment, meta = run.get("experiment") or {}, run.get("meta") or {}
         if meta.get("module"):
@@ -6015,10 +6013,10 @@ class _Worker:
             )
         except BaseException:
             log.close()
-            self._put_back(folder, number + 1, run, resume)
+            self._put_back(folder, number + 1, run, status)
             raise
         _remove_file(os.path.join(folder, _QUEUED_MARK))
-        self._processes[name] = process, token, log, resume, number + 1
+        self._processes[name] = process, token, log, status, number + 1
         if self.signal:  # it came while the process was being made
             process.send_signal(self.signal)
 
@@ -6031,7 +6029,7 @@ class _Worker:
 
     def _finish(self, name: str) -> None:
         """Look at how a run's process ended; see to it that its record says so, too."""
-        process, token, log, resume, own = self._processes.pop(name)
+        process, token, log, status, own = self._processes.pop(name)
         log.seek(max(log.seek(0, os.SEEK_END) - 4000, 0))
         said = log.read().decode("utf-8", "replace").splitlines(keepends=True)
         log.close()
@@ -6044,9 +6042,9 @@ class _Worker:
         if claim.get("token") == token and not has_begun:
             try:
                 if self.signal is not None:
-                    self._put_back(folder, number, run, resume)
+                    self._put_back(folder, number, run, status)
                 elif process.returncode < 0:
-                    _claim(folder, number, host=None, heartbeat=None, released="DEAD")
+                    self._put_back(folder, number, run, "DEAD")
                 else:
                     self._record_failure(folder, said or [_NO_START])
             except (OSError, ValueError) as error:
@@ -6062,12 +6060,11 @@ class _Worker:
             self._report(name, run["status"] or "DAMAGED", run.get("error") or text)
 
     @staticmethod
-    def _put_back(folder: str, number: int, run: Config, resume: bool) -> None:
-        """Leave a run that had not begun to others."""
-        released = "DEAD" if resume else "QUEUED"
-        if not resume:  # the mark first, so that the run is never queued without one
+    def _put_back(folder: str, number: int, run: Config, status: str) -> None:
+        """Leave a run that had not begun to others, as QUEUED or DEAD."""
+        if status == "QUEUED":  # the mark first, so that the run is never queued without one
             _mark_queued(folder, run.get("meta") or {})
-        _claim(folder, number, host=None, heartbeat=None, released=released)
+        _claim(folder, number, host=None, heartbeat=None, released=status)
 
     @staticmethod
     def _record_failure(folder: str, reason: list[str]) -> None:
