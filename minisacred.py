@@ -5983,25 +5983,21 @@ class _Worker:
             return False
         if run["status"] != status or not is_free:
             return False
-        token = os.urandom(8).hex()
-        log = tempfile.TemporaryFile()  # before the claim, for it may fail
-        is_ours = False
-        try:
-            is_ours = _claim(folder, number, token=token)
-        finally:
-            if not is_ours:
-                log.close()
-        if not is_ours:
-            return False
-        self._tried.add(name)
         argv = [*_program_of(run), "--resume" if status == "DEAD" else "--start-queued", name]
+        token = os.urandom(8).hex()
         environment = {**os.environ, _CLAIM_VARIABLE: token}
         experiment, meta = run.get("experiment") or {}, run.get("meta") or {}
         if meta.get("module"):
             paths = (experiment.get("base_dir"), os.environ.get("PYTHONPATH"))
             environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         cwd = meta.get("cwd")
+        log = tempfile.TemporaryFile()
+        is_ours, process = False, None
         try:
+            is_ours = _claim(folder, number, token=token)
+            if not is_ours:
+                return False
+            self._tried.add(name)
             process = subprocess.Popen(
                 [sys.executable, *argv, "-F", self.basedir, *self.more_options],
                 stdin=subprocess.DEVNULL,
@@ -6011,10 +6007,11 @@ class _Worker:
                 cwd=cwd if cwd and os.path.isdir(cwd) else None,
                 start_new_session=True,  # it gets a terminal's Ctrl+C from us, once
             )
-        except BaseException:
-            log.close()
-            self._put_back(folder, number + 1, run, status)
-            raise
+        finally:
+            if process is None:
+                log.close()
+                if is_ours:
+                    self._put_back(folder, number + 1, run, status)
         _remove_file(os.path.join(folder, _QUEUED_MARK))
         self._processes[name] = process, token, log, status, number + 1
         if self.signal:  # it came while the process was being made
