@@ -6105,9 +6105,9 @@ def _optional_call(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(method)
     def decorator(self: Any, function: Any = None, **options: Any) -> Any:
-        if function is None or isinstance(function, str):
-            if isinstance(function, str):  # Sacred takes the prefix as first argument, too
-                options["prefix"] = function
+        if isinstance(function, str):  # Sacred takes the prefix as first argument, too
+            options["prefix"], function = function, None
+        if function is None:
             return lambda f: method(self, f, **options)
         return method(self, function, **options)
 
