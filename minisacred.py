@@ -6190,7 +6190,6 @@ class Ingredient:
         self._locate(interactive)
         self.path = path
         self.ingredients = list(ingredients)
-        self.interactive = interactive
         self.save_git_info = save_git_info
         self.base_dir = os.path.abspath(base_dir) if base_dir else self._default_base_dir
         self.configurations: list[_Source] = []
