@@ -6743,7 +6743,8 @@ class Experiment(Ingredient):
         parser = _make_parser(program, self._options())
         doc = inspect.cleandoc(self.doc) + "\n\n" if self.doc else ""
         parser.description = doc + "UPDATE is dotted.name=value, a named config, or a config file."
-        commands = [(name, _first_line(f.__doc__)) for name, f in self._all_commands().items()]
+        known = dict(self.gather_commands())
+        commands = [(name, _first_line(f.__doc__)) for name, f in known.items()]
         named = [(name, _first_line(s.doc)) for name, s in self.gather_named_configs()]
         parser.epilog = _format_table("commands:", commands)
         if named:
@@ -6770,12 +6771,9 @@ class Experiment(Ingredient):
         """Return the options of the table and the experiment's own."""
         return _OPTIONS + self.additional_cli_options
 
-    def _all_commands(self) -> dict[str, Any]:
-        return dict(self.gather_commands())
-
     def _command(self, name: str | None) -> Any:
         """Return the command of that name, or the default one."""
-        commands = self._all_commands()
+        commands = dict(self.gather_commands())
         if name is None:
             if self.default_command is None:
                 raise _UsageError(
