@@ -7130,14 +7130,12 @@ class Experiment(Ingredient):
 
     def _observers(self, chosen: Config) -> list[Any]:
         """Return the observers that the options add to those of the experiment."""
-        added: list[Any] = []
+        asked: list[Any] = []
         if "file_storage" in chosen:
-            observer = FileStorageObserver(chosen["file_storage"])
-            added += [observer] if observer not in self.observers else []
+            asked.append(FileStorageObserver(chosen["file_storage"]))
         if "mongo_db" in chosen:
-            mongo = MongoObserver(**_parse_mongo(chosen["mongo_db"]))
-            added += [mongo] if mongo not in self.observers else []
-        return added
+            asked.append(MongoObserver(**_parse_mongo(chosen["mongo_db"])))
+        return [observer for observer in asked if observer not in self.observers]
 
     def _meta_info(self, request: _Request, chosen: Config) -> Config:
         """Return what is recorded about how the run was asked for."""
