@@ -7003,9 +7003,7 @@ class Experiment(Ingredient):
         Args:
             added: observers beside those of the experiment; None to record nothing.
         """
-        logger = self._logger
-        if logger is None:
-            logger = logging.getLogger(chosen.get("name") or self.path)
+        logger = self._logger or logging.getLogger(chosen.get("name") or self.path)
         config, summary, has_given_seed = self._resolved(request, logger)
         self._check_additions(summary, config, command, logger, bool(chosen.get("force")))
 
@@ -7030,16 +7028,14 @@ class Experiment(Ingredient):
         run._id = chosen.get("id")
         run.meta_info = self._meta_info(request, chosen)
         modified = {*summary.added, *summary.modified, *summary.typechanged}
-        is_asked_for = "seed" in run.meta_info["config_updates"]
-        run.meta_info.setdefault(
-            "modified", sorted(modified - (set() if is_asked_for else {"seed"}))
-        )
+        if "seed" not in run.meta_info["config_updates"]:
+            modified.discard("seed")
+        run.meta_info.setdefault("modified", sorted(modified))
         for option in self.additional_cli_options:
             if chosen.get(option.dest) is not None:
                 option.function(chosen[option.dest], run)
-        if run.unobserved:
-            run.observers = []
-        run.observers = _by_priority(run.observers)  # the options may have added some
+        # The options may have added some.
+        run.observers = [] if run.unobserved else _by_priority(run.observers)
         self._check_run(run, chosen)
         return run
 
@@ -7112,8 +7108,7 @@ class Experiment(Ingredient):
                     continue  # of a built-in command, say `save_config with config_filename=…`
                 if not any(_is_within(path, u) or _is_within(u, path) for u in used):
                     raise ConfigAddedError(path, known | {"seed"})
-            hint = _did_you_mean(path, known - {path})
-            logger.warning("added new config entry %r%s", path, hint)
+            logger.warning("added new config entry %r%s", path, _did_you_mean(path, known - {path}))
         for path, (old, new) in sorted(summary.typechanged.items()):
             logger.warning(
                 "changed type of config entry %r from %s to %s", path, old.__name__, new.__name__
