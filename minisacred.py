@@ -7305,7 +7305,7 @@ class Experiment(Ingredient):
 
     def _print_dependencies(self, run: Run) -> None:
         """Print the packages and source files that a run would record."""
-        info = self.get_experiment_info()
+        info = self._experiment_info(self._identity())
         packages = [dependency.split("==") for dependency in info["dependencies"]]
         _print(_format_table("Dependencies:", [(n, f"== {v}") for n, v in packages]))
         _print("")
