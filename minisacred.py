@@ -7393,11 +7393,6 @@ class _View:
         return {**summary, "status": self.status, "metrics": self.metrics}
 
 
-def _meta(run: Config, key: str) -> Any:
-    """Return what is recorded of how a run was asked for."""
-    return (run.get("meta") or {}).get(key)
-
-
 def _dotted_name(node: Any) -> str:
     """Return `a.b.c` for the syntax tree of it, else ""."""
     if isinstance(node, ast.Attribute):
@@ -7536,7 +7531,7 @@ def _list(request: argparse.Namespace) -> None:
         return
     texts = [{k: repr(v) for k, v in v.config.items()} for v in views if "error" not in v.run]
     names = dict.fromkeys(name for entries in texts for name in entries)
-    updates = [_meta(view.run, "config_updates") for view in views]
+    updates = [(view.run.get("meta") or {}).get("config_updates") for view in views]
     if not any(isinstance(update, dict) and "seed" in update for update in updates):
         names.pop("seed", None)  # drawn for each run
     differing = [n for n in names if len({entries.get(n) for entries in texts}) > 1]
