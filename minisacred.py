@@ -6693,11 +6693,14 @@ class Experiment(Ingredient):
             raise
         except BaseException as error:
             run = made[0] if made else None
-            if run is not None and run.pdb and run.status == "FAILED":
-                self._post_mortem(error)
-            elif debug:
+            is_for_pdb = run is not None and run.pdb and run.status == "FAILED"
+            if debug and not is_for_pdb:
                 raise  # a debugger, or Python itself, shows it whole
             self._report(error, run, program)
+            if is_for_pdb:
+                import pdb
+
+                pdb.post_mortem(_user_traceback(error.__traceback__) or error.__traceback__)
             sys.exit(getattr(error, "exit_code", 1) if run is None else 1)
         finally:
             self._made = None
@@ -7282,13 +7285,6 @@ class Experiment(Ingredient):
             print(f"{program}: error: {message}", file=sys.stderr)
             return
         print("".join(_format_failure(error, whole=False)), end="", file=sys.stderr)
-
-    def _post_mortem(self, error: BaseException) -> None:
-        import pdb
-
-        print("".join(_format_failure(error, whole=False)), end="", file=sys.stderr)
-        pdb.post_mortem(_user_traceback(error.__traceback__) or error.__traceback__)
-        sys.exit(1)
 
     # -- built-in commands ----------------------------------------------------------------
 
