@@ -6305,11 +6305,9 @@ class Ingredient:
         Raises:
             ConfigError: a value cannot be stored, or the file cannot be read.
         """
-        if cfg_or_file is not None and entries:
-            raise ConfigError("add_config takes keyword arguments or a configuration, not both")
-        if cfg_or_file is None and not entries:
+        if (cfg_or_file is not None) == bool(entries):
             raise ConfigError(
-                "add_config needs a configuration: a dictionary, file name or keywords"
+                "add_config takes a configuration (dictionary, file name, …) or keyword arguments"
             )
         self.configurations.append(_source(cfg_or_file, **entries))
 
