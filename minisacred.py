@@ -6825,7 +6825,7 @@ class Experiment(Ingredient):
         run.notes += notes  # said when the output is captured, for nobody reads a worker's
         if token is not None:
             run.meta_info["worker"] = claim["host"]
-        if not _claim(stored["dir"], number, **({"token": token} if token else {})):
+        if not _claim(stored["dir"], number, token=token):
             raise SacredError(f"run {run._id!r} has been claimed by another process just now")
         return run
 
