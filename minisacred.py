@@ -3801,8 +3801,7 @@ class MongoObserver(_Recorder):
             self.fs = gridfs.GridFS(database)
         except (pymongo.errors.PyMongoError, TypeError, ValueError) as error:
             raise ObserverError(f"MongoDB: {self._reason(error)}") from None
-        self._errors, self._encode = pymongo.errors, bson.encode
-        self._object_id = bson.ObjectId
+        self._errors, self._encode, self._object_id = pymongo.errors, bson.encode, bson.ObjectId
         self._has_overwritten = False
         self._reset()
 
@@ -4259,7 +4258,7 @@ class _Metrics:
             if metric["steps"]:
                 self._steps[name] = metric["steps"][-1]
 
-    def log(self, name: str, value: Any, now: float, step: Any = None) -> None:
+    def log(self, name: str, value: Any, now: float, step: Any) -> None:
         # Without the lock: to append is atomic, and steps are counted when they are asked for.
         self._entries.append((name, step, value, now))
 
@@ -5367,9 +5366,8 @@ class _Request:
         self.command = command
         #: Of a command line they are nested, and the values are `_Typed`.
         self.updates: Config = dict(updates or {})
-        self.named_configs = list(
-            [named_configs] if isinstance(named_configs, str) else named_configs
-        )
+        names = [named_configs] if isinstance(named_configs, str) else named_configs
+        self.named_configs = list(names)
         self.options: Config = dict(options or {})
         self.info, self.meta_info = info or {}, meta_info or {}
         self.help: str | bool = False  #: True, or the command to explain
@@ -6922,8 +6920,9 @@ class Experiment(Ingredient):
     def _say_how_to_go_on(self, waiting: int, basedir: str) -> None:
         import shlex
 
-        words = "python", os.path.relpath(__file__), "work", os.path.relpath(basedir)
-        command = shlex.join(words)
+        command = shlex.join(
+            ["python", os.path.relpath(__file__), "work", os.path.relpath(basedir)]
+        )
         self.logger.warning("%d runs are still queued; start them by: %s", waiting, command)
 
     def _create_run(self, request: _Request) -> Run:
