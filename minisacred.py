@@ -5230,12 +5230,8 @@ def _cut(text: str, width: int | None) -> str:
     return text
 
 
-def _format_rows(rows: Sequence[Config], width: int | None, paint: Any = None) -> str:
-    """Return a table with a column for each key; for a terminal, cut to its width.
-
-    Args:
-        paint: as `_painter` returns it; colours what stands in the column "status".
-    """
+def _format_rows(rows: Sequence[Config], width: int | None) -> str:
+    """Return a table with a column for each key; for a terminal, cut to its width."""
     # The widest row first: it has all the columns that others have, in their order.
     keys = list(dict.fromkeys(key for row in sorted(rows, key=len, reverse=True) for key in row))
     columns = []
@@ -5253,13 +5249,11 @@ def _format_rows(rows: Sequence[Config], width: int | None, paint: Any = None) -
         blanks = [" " * (size - _columns(cell)) for cell in cells]
         columns.append([b + c if numeric else c + b for b, c in zip(blanks, cells)])
     lines = [_cut("  ".join(cells), width).rstrip() for cells in zip(*columns)]
-    if paint is None:
-        return "\n".join(lines)
-    painted = [
-        line.replace(status, paint(status, status), 1)
-        for line, status in zip(lines[1:], (str(row.get("status")) for row in rows))
-    ]
-    return "\n".join([lines[0], *painted])
+    paint = _painter()
+    for number, row in enumerate(rows, 1):
+        status = str(row.get("status"))
+        lines[number] = lines[number].replace(status, paint(status, status), 1)
+    return "\n".join(lines)
 
 
 # ======================================================================================
@@ -7529,7 +7523,7 @@ def _list(request: argparse.Namespace) -> None:
         names.pop("seed", None)  # drawn for each run
     differing = [n for n in names if len({entries.get(n) for entries in texts}) > 1]
     if views:
-        print(_format_rows([v.row(differing) for v in views], _width(), _painter()))
+        print(_format_rows([v.row(differing) for v in views], _width()))
 
 
 def _last_frames(lines: list[str], most: int = 10) -> list[str]:
