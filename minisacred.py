@@ -7267,15 +7267,13 @@ class Experiment(Ingredient):
     def _report(self, error: BaseException, run: Run | None, program: str) -> None:
         """Print why a command line failed, to stderr."""
         started = run is not None and run.has_begun
-        if started and isinstance(error, SacredInterrupt):
-            return  # the log has said it
         if isinstance(error, SacredError) and not started:
             message = _one_line(error)
             if isinstance(error, (ConfigError, _UsageError)) and not message.endswith("--help"):
                 message += "; see --help"
             print(f"{program}: error: {message}", file=sys.stderr)
-            return
-        print("".join(_format_failure(error, whole=False)), end="", file=sys.stderr)
+        elif not (started and isinstance(error, SacredInterrupt)):  # which the log has told of
+            print("".join(_format_failure(error, whole=False)), end="", file=sys.stderr)
 
     # -- built-in commands ----------------------------------------------------------------
 
