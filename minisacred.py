@@ -7016,8 +7016,7 @@ class Experiment(Ingredient):
         )
         run.has_given_seed = has_given_seed
         run.unobserved, run.queue_only = added is None, bool(chosen.get("queue"))
-        run.force, run.debug = bool(chosen.get("force")), bool(chosen.get("debug"))
-        run.pdb = bool(chosen.get("pdb"))
+        run.force, run.debug, run.pdb = (bool(chosen.get(o)) for o in ("force", "debug", "pdb"))
         run.beat_interval = float(chosen.get("beat_interval", SETTINGS.DEFAULT_BEAT_INTERVAL))
         run._id = chosen.get("id")
         run.meta_info = self._meta_info(request, chosen)
