@@ -5749,20 +5749,18 @@ def _is_unusable(run: Config) -> bool:
     return re.search(r"(run|config)\.json: ", run.get("error", "")) is not None
 
 
-def _stored_run(basedir: str, run_id: str) -> Config:
-    """Return what is recorded of a run, as `load_runs` does.
+def _look_up(basedir: str, run_id: str) -> Config:
+    """Return what is recorded of a run, damaged or not.
 
     Raises:
-        SacredError: there is no such run, or its record is damaged.
+        SacredError: there is no such run.
     """
     _check_name(run_id, "run id")
-    if not os.path.exists(os.path.join(basedir, run_id, "run.json")):
-        names = [n for n in _run_names(basedir) if n != run_id] if os.path.isdir(basedir) else []
-        raise SacredError(f"there is no run {run_id!r} in {basedir}{_did_you_mean(run_id, names)}")
-    run = _load_run(basedir, run_id)
-    if _is_unusable(run):
-        raise SacredError(f"the record of run {run_id!r} is damaged: {run['error']}")
-    return run
+    names = set(_run_names(basedir)) if os.path.isdir(basedir) else set()
+    if run_id not in names or not os.path.isdir(os.path.join(basedir, run_id)):
+        hint = _did_you_mean(run_id, names - {run_id})
+        raise SacredError(f"there is no run {run_id!r} in {basedir}{hint}")
+    return _load_run(basedir, run_id)
 
 
 #: The environment variable by which a worker passes its claim on to the process of the run.
@@ -6787,7 +6785,9 @@ class Experiment(Ingredient):
         run_id = options.pop("resume" if resume else "start_queued")
         # The claim first: whoever changes the record after this has made another one before.
         number, claim = _newest_claim(os.path.join(basedir, run_id))
-        stored = _stored_run(basedir, run_id)
+        stored = _look_up(basedir, run_id)
+        if _is_unusable(stored):
+            raise SacredError(f"the record of run {run_id!r} is damaged: {stored['error']}")
         notes: list[str] = []
         token = os.environ.pop(_CLAIM_VARIABLE, None)
         if token is None or claim.get("token") != token:  # else a worker has looked at that
@@ -6899,7 +6899,7 @@ class Experiment(Ingredient):
         worker.work()
         table = []
         for name, row in rows.items():
-            ended = _stored_run(basedir, name)
+            ended = _load_run(basedir, name)
             end = {"status": ended["status"], "result": ended.get("result")}
             row = {f"config.{k}" if k in ("id", *end) else k: v for k, v in row.items()}
             table.append({"id": name, **row, **end})
@@ -7566,14 +7566,6 @@ def _command_again(run: Config) -> str:
     command = shlex.join(map(str, words))
     cwd = str(meta.get("cwd") or os.getcwd())
     return command if cwd == os.getcwd() else f"cd {shlex.quote(cwd)} && {command}"
-
-
-def _look_up(basedir: str, run_id: str) -> Config:
-    """Return what is recorded of a run, damaged or not."""
-    names = [name for name in _run_names(basedir) if os.path.isdir(os.path.join(basedir, name))]
-    if run_id not in names:
-        raise SacredError(f"there is no run {run_id!r} in {basedir}{_did_you_mean(run_id, names)}")
-    return _load_run(basedir, run_id)
 
 
 def _show(request: argparse.Namespace) -> None:
