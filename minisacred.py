@@ -4693,8 +4693,6 @@ def _check_measurement(name: Any, value: Any) -> Any:
     """Return a measurement as a plain number; raise TypeError for anything else."""
     if not isinstance(name, str):
         raise TypeError(f"the name of a metric must be a string, not {name!r}")
-    if type(value) is float or type(value) is int:
-        return value
     if type(value).__module__.partition(".")[0] in ("numpy", "torch") and hasattr(value, "item"):
         try:
             value = value.item()
