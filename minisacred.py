@@ -3677,7 +3677,6 @@ class FileStorageObserver(_Recorder):
 #: A document holds 16 MB at most. Larger fields are cut, and kept whole in GridFS.
 _MONGO_FIELD_LIMIT, _MONGO_OUTPUT_LIMIT = 1 << 20, 4 << 20
 
-
 #: A metric with more measurements than this goes on in another document.
 _MONGO_METRIC_LIMIT = 100_000
 
@@ -4520,8 +4519,6 @@ _running = threading.RLock()
 
 #: Of a thread that forks just now: `mask`, the signals that it had blocked before.
 _fork = threading.local()
-
-
 _fork_hooks: set[types.CodeType] = set()
 
 
@@ -4933,9 +4930,8 @@ class Run:
         if diff:
             self._send("experiment_event", ex_info=self.experiment_info, diff=diff)
         self.run_logger.info("Running command '%s'", self.meta_info.get("command", ""))
-        self.run_logger.info(
-            "Started" + (f' run with ID "{self._id}"' if self._id is not None else "")
-        )
+        known_as = f' run with ID "{self._id}"' if self._id is not None else ""
+        self.run_logger.info("Started%s", known_as)
         for note in self.notes:
             self.run_logger.warning(note)
         for link in self.links:
@@ -5764,7 +5760,6 @@ def _look_up(basedir: str, run_id: str) -> Config:
 #: The environment variable by which a worker passes its claim on to the process of the run.
 _CLAIM_VARIABLE = "MINISACRED_CLAIM"
 
-
 #: Options that are not for the run itself, but for how it was queued or started before.
 _PASSING_OPTIONS = (
     "--queue --file_storage --mongo_db --id --unobserved --pdb --print-config --jobs --skip-done "
@@ -6468,8 +6463,7 @@ class Ingredient:
         for path in sorted(self._source_files()):
             try:
                 # Observers join base and name, whichever kind of path the name is.
-                in_base = os.path.relpath(path, info["base_dir"])
-                name = path if path == self._cells_file else in_base
+                name = path if path == self._cells_file else os.path.relpath(path, info["base_dir"])
                 sources.append([name, _md5(_read_file(path))])
             except OSError as error:
                 _log.warning("source %s is left out: %s", path, error.strerror)
