@@ -6991,7 +6991,8 @@ class Experiment(Ingredient):
         """
         logger = self._logger or logging.getLogger(chosen.get("name") or self.path)
         config, summary, has_given_seed = self._resolved(request, logger)
-        self._check_additions(summary, config, command, logger, bool(chosen.get("force")))
+        if not chosen.get("force"):
+            self._check_additions(summary, config, command, logger)
 
         hooked = [] if request.command in self._builtins else list(self.traverse_ingredients())
         run = Run(
@@ -7079,11 +7080,9 @@ class Experiment(Ingredient):
         return layers
 
     def _check_additions(
-        self, summary: _ConfigSummary, config: Config, command: Any, logger: Any, force: bool
+        self, summary: _ConfigSummary, config: Config, command: Any, logger: Any
     ) -> None:
         """Warn of suspicious updates; raise ConfigAddedError for entries that nothing uses."""
-        if force:
-            return
         used = self._used_entries()
         parameters = set(_signature(command).parameters)
         known = {path for path, _ in _leaves(config)} - summary.added | used
