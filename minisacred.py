@@ -7368,14 +7368,6 @@ class _View:
         return {**summary, "status": self.status, "metrics": self.metrics}
 
 
-def _dotted_name(node: Any) -> str:
-    """Return `a.b.c` for the syntax tree of it, else ""."""
-    if isinstance(node, ast.Attribute):
-        before = _dotted_name(node.value)
-        return f"{before}.{node.attr}" if before else ""
-    return node.id if isinstance(node, ast.Name) else ""
-
-
 _COMPARISONS: dict[type, Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
@@ -7423,8 +7415,8 @@ class _Condition:
 
     def _compiled(self, node: Any) -> Callable[[Mapping[str, Any]], Any]:
         """Return the function from names to the value of a syntax tree."""
-        path = _dotted_name(node)
-        if path:
+        path = ast.unparse(node) if isinstance(node, (ast.Name, ast.Attribute)) else ""
+        if path and all(map(str.isidentifier, path.split("."))):
             self.names.add(path)
             return lambda names: names.get(path)
         if isinstance(node, ast.Constant):
