@@ -3858,7 +3858,7 @@ class MongoObserver(_Recorder):
 
     def resource_event(self, filename: str) -> None:  # noqa: D102
         digest = _file_md5(filename)
-        self._put_file(filename, filename, digest)
+        self._put_file(filename, digest)
         entry = [_bsonable(filename), digest]
         if entry not in self.run_entry["resources"]:
             self.run_entry["resources"].append(entry)
@@ -3883,7 +3883,7 @@ class MongoObserver(_Recorder):
             more: Config = {"contentType": content_type or mimetypes.guess_type(path)[0]}
             if metadata is not None:
                 more["metadata"] = _bsonable(metadata)
-            file = self._put_file(path, self._file_name(own), _file_md5(path), **more)
+            file = self._put_file(path, name=self._file_name(own), **more)
             entry = {"name": _bsonable(own), "file_id": file}
             others = [a for a in self.run_entry["artifacts"] if a["name"] != entry["name"]]
             self.run_entry["artifacts"] = [*others, entry]
@@ -3977,10 +3977,7 @@ class MongoObserver(_Recorder):
         self._ask(self.runs.replace_one, query, self._shrunk(document), upsert=True)
 
     def _stored_experiment(self, ex_info: Config) -> Config:
-        def store(path: str, digest: str | None = None) -> Any:
-            return self._put_file(path, path, digest or _file_md5(path))
-
-        return {**ex_info, "sources": _stored_sources(ex_info, self._sources, store)}
+        return {**ex_info, "sources": _stored_sources(ex_info, self._sources, self._put_file)}
 
     def _save(self) -> None:
         """Send the fields that have changed."""
@@ -4009,8 +4006,7 @@ class MongoObserver(_Recorder):
         self._take_output()
         self._save()  # first, for the rest may take long
         if self._output_size > _MONGO_OUTPUT_LIMIT and self.output_file is not None:
-            name = self._file_name("cout.txt", "output")
-            self._put_file(self.output_file, name, _file_md5(self.output_file))
+            self._put_file(self.output_file, name=self._file_name("cout.txt", "output"))
 
     def _take_output(self) -> None:
         """Put the output so far into the document, or its two ends if it is long."""
@@ -4125,9 +4121,9 @@ class MongoObserver(_Recorder):
     def _file_name(self, name: str, kind: str = "artifact") -> str:
         return f"{kind}://{self.runs.name}/{self.run_entry['_id']}/{name}"
 
-    def _put_file(self, path: str, name: str, digest: str, **more: Any) -> Any:
+    def _put_file(self, path: str, digest: str = "", name: str = "", **more: Any) -> Any:
         with open(path, "rb") as file:
-            return self._put(file, digest, name, more)
+            return self._put(file, digest or _file_md5(path), name or path, more)
 
     def _put_bytes(self, data: bytes, name: str) -> Any:
         return self._put(io.BytesIO(data), _md5(data), name, {})
