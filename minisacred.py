@@ -4531,8 +4531,9 @@ class _SignalGuard:
     raises the very same exception: libraries handle that one well.
     """
 
-    def __init__(self, with_sigterm: bool) -> None:
-        self._numbers = [signal.SIGINT, signal.SIGTERM] if with_sigterm else [signal.SIGINT]
+    def __init__(self, is_commandline: bool) -> None:
+        self._is_commandline = is_commandline
+        self._numbers = [signal.SIGINT, signal.SIGTERM] if is_commandline else [signal.SIGINT]
         self._old: dict[int, Any] = {}
         self._is_holding = self._is_starting = True
         self._pending: int | None = None
@@ -4553,7 +4554,8 @@ class _SignalGuard:
 
     def __exit__(self, *_: Any) -> None:
         for number, old in self._old.items():
-            signal.signal(number, old)
+            is_dying = self._is_commandline and number == self.raised
+            signal.signal(number, self._handle_late if is_dying else old)
 
     def release(self) -> None:
         """From now on raise; a signal that came before raises here."""
@@ -4592,6 +4594,12 @@ class _SignalGuard:
             self._pending, self._raised_at = number, time.monotonic()
         else:
             self._raise(number)
+
+    def _handle_late(self, number: int, frame: types.FrameType | None) -> None:
+        """Drop the same again while a command line dies of the signal."""
+        if time.monotonic() - self._raised_at > 0.5:
+            signal.signal(number, self._old[number])
+            os.kill(os.getpid(), number)
 
 
 @functools.lru_cache(None)
