@@ -530,6 +530,11 @@ def _read_only(value: Any) -> Any:
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
+def _written_key(key: Any) -> str:
+    """Return a key as JSON writes it."""
+    return key if isinstance(key, str) else json.dumps(key, default=repr)
+
+
 def _like(old: Any, items: Iterable[Any]) -> Any:
     """Return items as the kind of sequence that `old` is: list, tuple, namedtuple or array."""
     if _is_numpy(old):
@@ -544,7 +549,11 @@ def _like(old: Any, items: Iterable[Any]) -> Any:
 
 def _as_stored(value: Any, old: Any) -> Any:
     """Undo what JSON does to tuples, paths and NaN, in the value for an entry that was `old`."""
-    if isinstance(value, list) and isinstance(old, (list, tuple)):
+    if isinstance(value, dict) and isinstance(old, dict):
+        keys = {_written_key(key): key for key in old}
+        return {keys.get(k, k): _as_stored(v, old.get(keys.get(k, k))) for k, v in value.items()}
+    is_alike = isinstance(value, list) or isinstance(old, tuple)
+    if isinstance(value, (list, tuple)) and isinstance(old, (list, tuple)) and is_alike:
         return _like(old, [*map(_as_stored, value, old), *value[len(old) :]])
     if isinstance(value, str) and isinstance(old, os.PathLike):
         try:
@@ -619,13 +628,17 @@ def _settled(value: Any) -> Any:
     return value
 
 
+def _is_index(name: Any) -> bool:
+    return re.fullmatch("-?[0-9]+", str(name)) is not None
+
+
 def _index(name: Any, items: Sequence[Any], path: str) -> int:
     """Return the number of an element that an update names.
 
     Raises:
         InvalidConfigError: it is no number, or there is no such element.
     """
-    if not re.fullmatch("-?[0-9]+", str(name)):
+    if not _is_index(name):
         raise InvalidConfigError(
             f"{_join(path, name)}: {path!r} is a list; "
             f"name an element by its number, as in {_join(path, 0)}"
@@ -700,6 +713,13 @@ class _Record:
             self.modified.add(path)
 
 
+def _held(value: Any, fixing: _Fixing, path: Path) -> Any:
+    """Return a fixed value all of whose lists and dictionaries keep what is in them."""
+    if isinstance(value, dict):
+        return _FixedDict({}, fixing, value, path)
+    return _FixedList(value, fixing, value, path) if isinstance(value, list) else value
+
+
 class _FixedDict(_Dict):
     """A dictionary whose entries in `fix` keep their fixed values."""
 
@@ -722,10 +742,7 @@ class _FixedDict(_Dict):
                 self.unassigned.discard(key)
             elif key not in self:
                 self.unassigned.add(key)
-                value = _settled(fix)
-                if isinstance(value, dict):
-                    tree = fix if isinstance(fix, dict) else fix.tree
-                    value = _FixedDict({}, self.fixing, tree, (*self.path, str(name)))
+                value = _held(_settled(fix), self.fixing, (*self.path, str(name)))
             else:
                 continue
             self.kept[key] = value
@@ -734,7 +751,7 @@ class _FixedDict(_Dict):
     def _key_of(self, name: str) -> Any:
         """Return the key that a command line, or JSON, has as the text `name`."""
         keys = [key for key in self if not isinstance(key, str)]
-        return next((key for key in keys if name in (str(key), json.dumps(key))), name)
+        return next((key for key in keys if name in (str(key), _written_key(key))), name)
 
     def setdefault(self, key: Any, default: Any = None) -> Any:
         if key not in self or key in self.unassigned:
@@ -748,13 +765,14 @@ class _FixedList(_List):
     def __init__(self, value: Iterable[Any], fixing: _Fixing, fix: Any, path: Path) -> None:
         super().__init__(value)
         self.fixing, self.fix, self.path = fixing, fix, path
-        self.whole = None if isinstance(fix, dict) else list(self)
+        self.whole: Any = None if isinstance(fix, dict) else list(self)
         self.kept: dict[int, Any] = {}
         self.restore()
 
     def restore(self) -> None:
         if self.whole is not None:
-            list.__setitem__(self, slice(None), _plain(self.whole))
+            quiet = self.fixing.unrecorded()
+            list.__setitem__(self, slice(None), [_held(v, quiet, self.path) for v in self.whole])
             return
         for name, fix in self.fix.items():
             try:
@@ -770,6 +788,14 @@ class _FixedList(_List):
         """Raise InvalidConfigError when an element to be fixed does not exist."""
         for name in self.fix if self.whole is None else ():
             _index(name, self, _join(*self.path))
+
+    def lacks(self) -> bool:
+        """Tell whether an element to be fixed does not exist."""
+        try:
+            self.check()
+        except InvalidConfigError:
+            return True
+        return False
 
 
 class _Fixing:
@@ -790,8 +816,11 @@ class _Fixing:
 
     def fixed(self, value: Any, fix: Any, path: Path) -> Any:
         """Return `value`, just assigned at `path`, with the fixed value or values `fix`."""
-        if isinstance(fix, _Typed) and isinstance(fix.value, dict) and not isinstance(value, str):
-            fix = fix.tree
+        if isinstance(fix, _Typed) and isinstance(fix.value, dict):
+            # Of a list it may replace elements, or all of it; a text stays one.
+            is_list = isinstance(value, (list, tuple)) or _is_numpy(value)
+            if all(map(_is_index, fix.value)) if is_list else not isinstance(value, str):
+                fix = fix.tree
         if isinstance(value, (_FixedDict, _FixedList)) and value.fixing is self:
             if value.fix is fix:
                 return value
@@ -801,9 +830,9 @@ class _Fixing:
         if isinstance(fix, _Typed):
             new = fix.as_type_of(value, ".".join(path))
         self.record.note(path, value, new)
-        if isinstance(new, list):
-            return _like(value, new) if _is_numpy(value) else _FixedList(new, self, fix, path)
-        return _plain(new)
+        if _is_numpy(value) and isinstance(new, (list, tuple)):
+            return _like(value, new)
+        return _FixedList(new, self, fix, path) if isinstance(new, list) else _plain(new)
 
     def _with_parts(self, value: Any, fix: Config, path: Path) -> Any:
         """Return `value` with the entries or elements in `fix` in their places."""
@@ -821,7 +850,7 @@ class _Fixing:
         plain = value.tolist() if _is_numpy(value) else value
         if fix and isinstance(plain, (list, tuple)):
             items = _FixedList(plain, self, fix, path)
-            if isinstance(value, list):
+            if isinstance(value, list) or (type(value) is tuple and items.lacks()):
                 return items  # it may grow until it has all the elements that are fixed
             items.check()
             return _like(value, items)
@@ -855,6 +884,8 @@ class _Source:
     """Base of the config sources."""
 
     doc: str | None = None
+    #: Names of earlier entries that it may change in place: these are not merged with the old.
+    changed: Collection[str] = ()
 
     def evaluate(self, fix: _Fixing, preset: Config, fallback: Config) -> Config:
         """Return the entries that this source makes.
@@ -1060,7 +1091,7 @@ def _is_code_of(code: types.CodeType, tree: ast.Module) -> bool:
 
 
 def _parse_lines(lines: Sequence[str]) -> ast.Module:
-    return ast.parse("if 1:\n" * lines[0][:1].isspace() + "".join(lines))
+    return ast.parse("if 1:\n" * (lines[0][:1] in " \t") + "".join(lines))
 
 
 @_compiling()
@@ -1101,7 +1132,7 @@ def _parse_function(
         tree: that of the lines, if they have been parsed already; it is changed.
     """
     code, tree = function.__code__, tree or _parse_lines(lines)
-    ast.increment_lineno(tree, code.co_firstlineno - (2 if lines[0][:1].isspace() else 1))
+    ast.increment_lineno(tree, code.co_firstlineno - (2 if lines[0][:1] in " \t" else 1))
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and node.name == code.co_name:
             return node
@@ -1182,6 +1213,7 @@ class _ConfigScope(_Source):
                 "add_config()"
             ) from None
         self._check(_parse_function(function, self.lines, tree))
+        self.changed = set(_signature(function).parameters) - self.assigned
         self._compiled = functools.lru_cache(8)(self._compile)
 
     def evaluate(self, fix: _Fixing, preset: Config, fallback: Config) -> Config:
@@ -1239,7 +1271,6 @@ class _ConfigScope(_Source):
                 continue  # an ingredient's entries, only looked at
             try:
                 plain = _normalise(value, name)
-                _check_indices(value)
                 entries[name] = fix.unrecorded()(name, plain)
             except _NotSerializable as error:
                 if isinstance(value, (dict, list, tuple)):
@@ -1351,7 +1382,9 @@ _CONFIG_FILES: dict[str, Callable[[Any], Any]] = {
 def _dataclass_dicts(value: Any) -> Any:
     """Return the tree with dataclass instances in it as dictionaries."""
     if hasattr(value, "__dataclass_fields__") and not isinstance(value, type):
-        value = {name: getattr(value, name) for name in value.__dataclass_fields__}
+        import dataclasses  # which has been imported, as there is such an instance
+
+        value = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
     if isinstance(value, dict):
         return {k: _dataclass_dicts(v) for k, v in value.items()}
     return type(value)(map(_dataclass_dicts, value)) if type(value) in (list, tuple) else value
@@ -1461,7 +1494,8 @@ def _resolve_layer(
     entries: Config = {}
     for source in layer.sources:
         made = source.evaluate(fix, entries, {**children, "_log": logger})
-        entries = _merged(entries, made)
+        kept = {name: value for name, value in entries.items() if name not in source.changed}
+        entries = _merged(kept, made)
     _check_indices(entries)
     for name in children:
         if not isinstance(entries.get(name, {}), dict):  # a loop variable, say
@@ -1625,7 +1659,7 @@ def _fillable(function: Any) -> tuple[list[inspect.Parameter], list[str]]:
 
 
 def _signature_problem(
-    function: Callable[..., Any], args: Any, kwargs: Config, error: TypeError
+    function: Callable[..., Any], args: Any, kwargs: Config, prefix: str | None, error: TypeError
 ) -> TypeError:
     """Return the exception for a call that Python refused with `error`."""
     signature = _signature(function)
@@ -1645,7 +1679,7 @@ def _signature_problem(
     return MissingConfigError(
         f"{getattr(function, '__qualname__', function)}() missing {len(missing)} required "
         f"argument{'s' * (len(missing) > 1)}: {', '.join(missing)} "
-        "(neither passed nor found in the configuration)"
+        f"(neither passed nor found in the configuration{f' at {prefix!r}' * bool(prefix)})"
     )
 
 
@@ -1699,7 +1733,7 @@ def _capture(function: Any, prefix: str | None = None) -> Any:
         except TypeError as error:
             if error.__traceback__ is None or error.__traceback__.tb_next is not None:
                 raise  # it comes from within the function
-            problem = _signature_problem(function, args, {**fill, **kwargs}, error)
+            problem = _signature_problem(function, args, {**fill, **kwargs}, prefix, error)
         raise problem
 
     added = {"bind": bind, "prefix": prefix, "uses": frozenset(names), "__wrapped__": function}
@@ -2969,10 +3003,10 @@ class RunObserver:
     output_path: str | None = None
     #: Set by an observer that records into a directory.
     dir: str | None = None
-    #: Set by the run: the file that holds the output so far, and whether it goes on with a
-    #: run that exists, under the id that `started_event` gets.
+    #: Set by the run: the file that holds the output so far, and the directory of the run that
+    #: it goes on with, if so, under the id that `started_event` gets.
     output_file: str | None = None
-    rejoins = False
+    rejoins: str | None = None
     #: Set by the run when only the last heartbeat and, at once, the event of the end follow.
     is_ending = False
     #: Whether a run that has not ended is recorded by it.
@@ -3082,7 +3116,11 @@ def _by_priority(observers: Iterable[Any]) -> list[Any]:
         priority = getattr(observer, "priority", 0)
         return -priority if _is_number(priority) else 0
 
-    return sorted({id(observer): observer for observer in observers}.values(), key=order)
+    once: list[Any] = []
+    for observer in observers:
+        if not any(o is observer or (_is_observer(o) and o == observer) for o in once):
+            once.append(observer)
+    return sorted(once, key=order)
 
 
 #: In the directory of a queued run; holds its priority, if it has one.
@@ -3375,7 +3413,7 @@ class FileStorageObserver(_Recorder):
         return f"{type(self).__name__}({self.basedir!r})"
 
     def _key(self) -> Any:
-        return self.basedir
+        return os.path.realpath(self.basedir)
 
     def _reset(self) -> None:
         self.dir, self.run_entry = None, {}
@@ -3383,6 +3421,7 @@ class FileStorageObserver(_Recorder):
         self._sources: dict[str, str] = {}  # name → where it is stored
         self._stored: set[str] = set()  # the files that are perhaps not on the disk yet
         self._info_state = self._info_data = b""
+        self._copied_file: int | None = None  # the inode of another's cout.txt that is copied
         self._metrics: dict[str, dict[str, list[str]]] = {}
 
     # -- events (described in RunObserver) ------------------------------------------------
@@ -3412,6 +3451,7 @@ class FileStorageObserver(_Recorder):
         self.run_entry["result"] = self._clean(result, "the result")
         if not self.is_ending:
             self._save_run()
+            self._copy_output()
 
     def resource_event(self, filename: str) -> None:  # noqa: D102
         entry = [filename, self._store_once(self.resource_dir, filename)]
@@ -3517,7 +3557,8 @@ class FileStorageObserver(_Recorder):
         """Make the run directory with all its files; leave nothing behind if that fails."""
         ex_info, host_info, config, meta_info = facts
         try:
-            old = self._rejoined(str(run_id)) if self.rejoins else {}
+            identity = ex_info.get("name"), command, config
+            old = self._rejoined(str(run_id), identity) if self.rejoins else {}
             run_id = str(run_id) if old else self._make_directory(run_id)
             try:
                 times = {k: v if k == "status" else _iso(v) for k, v in entry.items()}
@@ -3555,26 +3596,49 @@ class FileStorageObserver(_Recorder):
         self.output_path = self._path("cout.txt")
         return str(run_id)
 
-    def _rejoined(self, run_id: str) -> Config:
-        """Open the directory of a run that goes on; return its run.json, or {} without one."""
+    def _rejoined(self, run_id: str, identity: tuple[Any, str, Config]) -> Config:
+        """Open the directory of a run that goes on; return its run.json, or {} without one.
+
+        Args:
+            identity: name, command and configuration, which another record of it must have.
+        """
         folder = os.path.join(self.basedir, run_id)
+
+        def read(name: str) -> Any:
+            return json.loads(_read_file(os.path.join(folder, name)))
+
         try:
-            old: Config = json.loads(_read_file(os.path.join(folder, "run.json")))
+            old: Config = read("run.json")
+            if os.path.realpath(folder) != os.path.realpath(self.rejoins or ""):
+                name, command, config = identity
+                known = (old.get("experiment") or {}).get("name"), old.get("command")
+                stored = read("config.json")
+                now = _jsonable({key: config.get(key) for key in stored})
+                if known != (name, command) or stored != now:
+                    raise ObserverError(f"run {run_id!r} in {self.basedir} is that of another run")
         except FileNotFoundError:
             return {}
         self.dir = folder
         _remove_file(self._path(_QUEUED_MARK))
-        try:
-            with open(self._path("metrics.jsonl"), "rb+") as file:
-                file.truncate(file.read().rfind(b"\n") + 1)  # a kill may have torn the last line
-        except FileNotFoundError:
-            pass
-        metrics, _ = _read_metric_lines(self._path("metrics.jsonl"))
-        for name, metric in metrics.items():
-            self._keep_metric(
-                name, {key: _encode(_jsonable(items))[1:-1] for key, items in metric.items()}
-            )
+        self._rejoin_metrics()
         return old
+
+    def _rejoin_metrics(self) -> None:
+        """Go on with the measurements that there are; Sacred has them in metrics.json only."""
+        path = self._path("metrics.jsonl")
+        if not os.path.exists(path) and os.path.exists(self._path("metrics.json")):
+            metrics = json.loads(_read_file(self._path("metrics.json")))
+            for metric in metrics.values():
+                moments = map(datetime.datetime.fromisoformat, metric["timestamps"])
+                metric["timestamps"] = list(moments)
+            self.log_metrics(metrics, {})
+        elif os.path.exists(path):
+            with open(path, "rb+") as file:
+                file.truncate(file.read().rfind(b"\n") + 1)  # a kill may have torn the last line
+            for name, metric in _read_metric_lines(path)[0].items():
+                self._keep_metric(
+                    name, {key: _encode(_jsonable(items))[1:-1] for key, items in metric.items()}
+                )
 
     def _make_directory(self, _id: Any) -> str:
         """Make the run directory, which takes the id: mkdir succeeds for one process only."""
@@ -3609,6 +3673,19 @@ class FileStorageObserver(_Recorder):
             _copy_as(path, stored)
             self._stored.add(stored)
         return os.path.relpath(stored, self.basedir)
+
+    def _copy_output(self) -> None:
+        """Copy what is new of the output if it is another observer's file that takes it."""
+        if self.output_file in (None, self.output_path) or not os.path.exists(self.output_file):
+            return
+        with open(self.output_file, "rb") as source:
+            inode = os.fstat(source.fileno()).st_ino
+            is_same = self._copied_file in (None, inode)  # else a filter has made it anew
+            with open(self._path("cout.txt"), "ab" if is_same else "wb") as target:
+                source.seek(target.tell())
+                for block in iter(lambda: source.read(1 << 20), b""):
+                    target.write(block)
+        self._copied_file = inode
 
     def _save_info(self, info: Config) -> None:
         """Write info.json if the info has changed: marshal finds that out much faster than json."""
@@ -3661,6 +3738,7 @@ class FileStorageObserver(_Recorder):
         if metrics:
             self._write("metrics.json", _json_bytes(metrics))
         self._save_run()
+        self._copy_output()
         folders = {os.path.dirname(path) for path in self._stored}
         _sync(*map(self._path, _OWN_FILES), *self._stored, *folders, self._path())
         self._stored.clear()
@@ -3808,7 +3886,7 @@ class MongoObserver(_Recorder):
         return f"{type(self).__name__}({self.runs.full_name!r})"
 
     def _key(self) -> Any:
-        return self._url, self.runs.full_name, self.overwrite
+        return (self._url or "").replace("mongodb://", ""), self.runs.full_name, self.overwrite
 
     def _reset(self) -> None:
         self.run_entry = {}
@@ -3959,7 +4037,9 @@ class MongoObserver(_Recorder):
             def facts(entry: Config) -> Any:
                 config = entry.get("config") or {}
                 name = (entry.get("experiment") or {}).get("name")
-                return name, entry.get("command"), None if "note" in old["config"] else config
+                names = () if "note" in old["config"] else sorted(old["config"])
+                known = {name: config.get(name) for name in names}
+                return name, entry.get("command"), self._digest(known)  # NaN is not NaN
 
             if old and facts(old) != facts(document):
                 raise ObserverError(f"run {document['_id']!r} in {self!r} is that of another run")
@@ -4777,7 +4857,8 @@ class Run:
         self.beat_interval: float = SETTINGS.DEFAULT_BEAT_INTERVAL
         self.capture_mode: str | None = None
         self.resumed = False  #: whether this run goes on with an earlier attempt
-        self.rejoins = False  #: whether it was queued before, or is resumed
+        #: The directory of this run if it was queued before, or is resumed.
+        self.rejoins: str | None = None
         self.has_given_seed = True  #: whether the seed was not drawn for this run
         self.metrics = _Metrics()
         self.links: list[_Link] = []
@@ -6326,17 +6407,23 @@ class Ingredient:
     def logger(self, logger: Any) -> None:
         self._logger = logger
 
+    @property
+    def doc(self) -> str | None:
+        """The docstring of the file that defines it."""
+        return self._caller.get("__doc__") if self.mainfile else None
+
     # -- what is registered ---------------------------------------------------------------
 
     def traverse_ingredients(self) -> Iterator[Ingredient]:
-        """Yield the ingredients below and then this one, each once, those used before their users.
+        """Yield the ingredients below, the deepest first, and then this one; each once.
 
         Raises:
             CircularDependencyError: an ingredient uses itself; the message has the path.
         """
-        done: set[int] = set()
+        depths: dict[int, int] = {}
+        parts: dict[int, Ingredient] = {}
 
-        def visit(ingredient: Ingredient, users: tuple[Ingredient, ...]) -> Iterator[Ingredient]:
+        def visit(ingredient: Ingredient, users: tuple[Ingredient, ...]) -> None:
             if ingredient in users:
                 circle = [*users[users.index(ingredient) :], ingredient]
                 raise CircularDependencyError(
@@ -6344,12 +6431,13 @@ class Ingredient:
                     + " → ".join(part.path for part in circle)
                 )
             for below in ingredient.ingredients:
-                yield from visit(below, (*users, ingredient))
-            if id(ingredient) not in done:
-                done.add(id(ingredient))
-                yield ingredient
+                visit(below, (*users, ingredient))
+            key = id(ingredient)
+            parts.setdefault(key, ingredient)
+            depths[key] = max(len(users), depths.get(key, 0))
 
-        return visit(self, ())
+        visit(self, ())
+        return iter(sorted(parts.values(), key=lambda part: -depths[id(part)]))
 
     def gather_commands(self) -> Iterator[tuple[str, Any]]:
         """Yield (dotted name, function) of all commands, those of ingredients included."""
@@ -6742,11 +6830,6 @@ class Experiment(Ingredient):
         """Return the options by their long names, each with the value that means "not given"."""
         return {o.long: None if o.value else False for o in self._options()}
 
-    @property
-    def doc(self) -> str | None:
-        """The docstring of the file that defines the experiment."""
-        return self._caller.get("__doc__") if self._caller.get("__name__") == "__main__" else None
-
     # -------------------------------------------------------------------------------------
 
     def _current(self) -> Run:
@@ -6778,7 +6861,7 @@ class Experiment(Ingredient):
         """Return a run that was queued, or is to be resumed: it goes on in its own directory."""
         resume = "resume" in options
         basedir = self._basedir(options)
-        run_id = options.pop("resume" if resume else "start_queued")
+        run_id = str(options.pop("resume" if resume else "start_queued"))
         # The claim first: whoever changes the record after this has made another one before.
         number, claim = _newest_claim(os.path.join(basedir, run_id))
         stored = _look_up(basedir, run_id)
@@ -6790,7 +6873,8 @@ class Experiment(Ingredient):
             token = None
             _check_startable(stored, claim, resume)
         meta = {k: v for k, v in (stored.get("meta") or {}).items() if k != "worker"}
-        recorded = meta.get("options", {})
+        known = {option.long for option in self._options()}  # Sacred records more, and all of them
+        recorded = {k: v for k, v in meta.get("options", {}).items() if k in known and v}
         kept = {k: v for k, v in recorded.items() if k not in _PASSING_OPTIONS}
         if "--mongo_db" in recorded and "mongo_db" not in options:
             if "***" in recorded["--mongo_db"]:
@@ -6802,14 +6886,18 @@ class Experiment(Ingredient):
         options = {**kept, **options}
         request = _Request(stored["command"], stored["config"], (), options, stored["info"], meta)
         request.is_stored = True
-        run = self._create_run(request)
-        run._id, run.rejoins = str(stored["_id"]), True
+        changed = ", ".join(self._changed_sources(stored))
+        changed = changed and f"changed since the run was recorded first: {changed}"
+        try:
+            run = self._create_run(request)
+        except ConfigError as error:
+            error.args = ("; ".join(filter(None, (str(error), changed))),)
+            raise
+        run._id, run.rejoins = str(stored["_id"]), stored["dir"]
         run.resumed = resume and bool(stored.get("start_time"))
         run.metrics.go_on(stored["metrics"])
-        changed = ", ".join(self._changed_sources(stored))
         if changed:
-            text = "changed since the run was recorded first: %s; what runs now is recorded"
-            notes.append(text % changed)
+            notes.append(f"{changed}; what runs now is recorded")
         run.notes += notes  # said when the output is captured, for nobody reads a worker's
         if token is not None:
             run.meta_info["worker"] = claim["host"]
@@ -7090,7 +7178,9 @@ class Experiment(Ingredient):
         used = self._used_entries()
         parameters = set(_signature(command).parameters)
         known = {path for path, _ in _leaves(config)} - summary.added | used
-        for path in sorted(summary.added - {"seed"}):
+        parts = self.traverse_ingredients()
+        seeds = {_join(self._prefix_of(part), "seed") for part in parts}
+        for path in sorted(summary.added - seeds):
             if path not in summary.inside:
                 if path in parameters and not hasattr(command, "uses"):
                     continue  # of a built-in command, say `save_config with config_filename=…`
@@ -7118,7 +7208,7 @@ class Experiment(Ingredient):
             asked.append(FileStorageObserver(chosen["file_storage"]))
         if "mongo_db" in chosen:
             asked.append(MongoObserver(**_parse_mongo(chosen["mongo_db"])))
-        return [observer for observer in asked if observer not in self.observers]
+        return asked
 
     def _meta_info(self, request: _Request, chosen: Config) -> Config:
         """Return what is recorded about how the run was asked for."""
@@ -7140,15 +7230,15 @@ class Experiment(Ingredient):
 
     def _program(self, is_commandline: bool) -> dict[str, str]:
         """Return how to start the program again, where that is not by its mainfile."""
-        caller, spec = self._caller, self._caller.get("__spec__")
-        script = getattr(sys.modules["__main__"], "__file__", None)
-        if is_commandline and script and caller.get("__name__") != "__main__":
-            script = os.path.realpath(script)
-            if _is_below(script, os.path.realpath(self.base_dir)):
-                return {"script": script}  # which imports the experiment, and calls it
-        if spec and (caller.get("__name__") == "__main__" or caller.get("__package__")):
-            return {"module": spec.name}
-        return {}
+        caller, main = self._caller, vars(sys.modules["__main__"])
+        spec, script = main.get("__spec__"), os.path.realpath(main.get("__file__") or "")
+        is_started = os.path.realpath(sys.argv[0]) in (script, os.path.dirname(script))
+        if not (is_commandline and is_started):  # by a test runner, say
+            is_module = caller.get("__name__") == "__main__" or caller.get("__package__")
+            spec = caller.get("__spec__") if is_module else None
+        elif caller is not main and (not spec or spec.name == "__main__"):
+            return {"script": script}  # which imports the experiment, and calls it
+        return {"module": spec.name} if spec and spec.name != "__main__" else {}
 
     def _check_run(self, run: Run, chosen: Config) -> None:
         if run.queue_only and not run.observers:
@@ -7243,20 +7333,19 @@ class Experiment(Ingredient):
     def _context(self, run: Run, config: Config, part: Ingredient, captured: Any) -> _Context:
         """Return what a captured function of an ingredient is filled from in a run."""
         path = _join(self._prefix_of(part), captured.prefix or "")
-        entries = _get_path(config, path, {})
+        entries = _get_path(config, path)
+        if not isinstance(entries, dict):
+            entries = {}  # a call, if there is one, will miss what it needs
         if captured.prefix is None and part is not self:
             entries = {**_children_entries(config, path, part._children()), **entries}
-        if not isinstance(entries, dict):
-            raise InvalidConfigError(
-                f"{captured.__qualname__}() has the prefix {captured.prefix!r}, "
-                f"but {path!r} is no dictionary: {entries!r}"
-            )
         # A function is known by its name and module; the main file has none, however it is run.
         is_main = captured.__module__ in ("__main__", self._caller.get("__name__"))
         module = "" if is_main else captured.__module__
         name = _join(self._prefix_of(part), module, captured.__qualname__, captured.number)
         log = run.root_logger.getChild(_join(self._prefix_of(part), captured.__name__))
-        return _Context(entries, run.config["seed"], name, _config=entries, _log=log, _run=run)
+        seed = _get_path(config, _join(self._prefix_of(part), "seed"))  # an ingredient's own
+        seed = run.config["seed"] if seed is None else seed
+        return _Context(entries, seed, name, _config=entries, _log=log, _run=run)
 
     def _report(self, error: BaseException, run: Run | None, program: str) -> None:
         """Print why a command line failed, to stderr."""
@@ -7436,8 +7525,9 @@ class _Condition:
             operand = self._compiled(node.operand)
             if isinstance(node.op, ast.Not):
                 return lambda names: not operand(names)
-            sign = -1 if isinstance(node.op, ast.USub) else 1
-            return lambda names: sign * v if _is_number(v := operand(names)) else v
+            sign = {ast.USub: -1, ast.UAdd: 1}.get(type(node.op))
+            if sign:
+                return lambda names: sign * v if _is_number(v := operand(names)) else v
         if isinstance(node, ast.Compare):
             terms = [self._compiled(term) for term in (node.left, *node.comparators)]
 
@@ -7606,7 +7696,9 @@ def _diff_sources(basedir: str, experiments: Sequence[Config], paint: Any) -> No
     """Print the changes from the sources of one run to those of another."""
     import difflib
 
-    old, new = (dict(map(tuple, e.get("sources") or ())) for e in experiments)
+    old, new = (
+        dict(pair for pair in e.get("sources") or () if isinstance(pair, list)) for e in experiments
+    )
     for name in sorted({*old, *new}):
         if old.get(name) == new.get(name):
             continue

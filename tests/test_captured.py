@@ -61,12 +61,13 @@ def test_prefix_restricts_to_a_dictionary(ex, within):
     assert within(f) == (10, ["l", "x"])
 
 
-def test_prefix_that_is_no_dictionary_is_an_error(ex, within):
+def test_prefix_that_is_no_dictionary_is_an_error_of_calls_only(ex, within):
     @ex.capture(prefix="a")
     def f(x):
         return x
 
-    with pytest.raises(ConfigError, match="prefix 'a'.*no dictionary"):
+    assert within(lambda: 5) == 5
+    with pytest.raises(MissingConfigError, match="missing .* 'x' .* in the configuration at 'a'"):
         within(f)
 
 

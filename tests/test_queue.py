@@ -653,6 +653,7 @@ def test_worker_goes_on_after_runs_that_cannot_be_started(place):
     lines = done.out.splitlines()
     assert lines[0].startswith("run 1 FAILED ") and "gone.py" in lines[0]
     assert lines[1].startswith("run 2 FAILED renamed.py: error: ") and "'old'" in lines[1]
+    assert "changed since the run was recorded first: renamed.py" in lines[1]
     assert lines[2].startswith("run 3 DAMAGED run.json: ")
     assert lines[3].startswith("run 4 FAILED ") and "run_commandline" in lines[3]
     assert re.fullmatch(r"run 5 COMPLETED after .*: 0", lines[4]) and len(lines) == 5
@@ -1254,3 +1255,160 @@ def test_sweep_whose_runs_cannot_begin_says_why(place):
     done = place.python("exp.py", "over", "n=1,2", "-F", "runs")
     assert done.code == 1 and statuses(place) == {"1": "FAILED", "2": "FAILED"}
     assert "boom: no GPU" in "".join(place.run("1").run["fail_trace"])
+
+
+TWO = """
+import os
+if os.environ.get("ALSO"):
+    ex.observers.append(FileStorageObserver(os.environ["ALSO"]))
+ex.add_config(x=1)
+
+@ex.main
+def main(x, _run):
+    print("x is", x)
+    _run.log_scalar("m", x)
+    return x
+"""
+
+
+@pytest.mark.parametrize("option", ["--start-queued", "--resume"])
+def test_run_of_another_directory_with_the_same_id_is_left_alone(place, option):
+    place.write(TWO)
+    assert place.python("exp.py", "with", "x=111", "-F", "other").code == 0
+    assert place.python("exp.py", "-q", "with", "x=222", "-F", "runs").code == 0
+    if option == "--resume":
+        path = place.path / "runs/1/run.json"
+        path.write_text(path.read_text().replace("QUEUED", "FAILED"))
+    before = contents(place.path / "other")
+    done = place.python("exp.py", option, "1", "-F", "runs", env={"ALSO": "other"})
+    assert done.code == 1 and "run '1' in " in done.err and "is that of another run" in done.err
+    assert contents(place.path / "other") == before
+
+
+def test_run_goes_on_in_all_directories_that_have_it(place):
+    place.write(TWO)
+    also = {"ALSO": "other"}
+    assert place.python("exp.py", "-q", "with", "x=5", "-F", "runs", env=also).code == 0
+    assert place.python("exp.py", "--start-queued", "1", "-F", "runs", env=also).code == 0
+    for folder in ("runs", "other"):
+        [run] = load_runs(place.path / folder)
+        assert run["result"] == 5 and run["metrics"]["m"]["values"] == [5]
+        assert "x is 5\n" in (place.path / folder / "1/cout.txt").read_text()
+
+
+def test_directory_under_two_names_is_recorded_once(place):
+    (place.path / "real").mkdir()
+    (place.path / "runs").symlink_to("real")
+    place.write(TWO)
+    runs = {"ALSO": "runs"}
+    assert place.python("exp.py", "-q", env=runs).code == 0
+    assert place.python("-m", "minisacred", "work", "real", env=runs).code == 0
+    assert place.python("exp.py", "-F", "real", env=runs).code == 0
+    assert [run["metrics"]["m"]["values"] for run in load_runs(place.path / "real")] == [[1], [1]]
+
+
+def test_hook_that_adds_an_observer_serves_sweeps(place):
+    done = place(
+        """
+        ex.add_config(a=1)
+
+        @ex.config_hook
+        def hook(config, command_name, logger):
+            ex.observers.append(FileStorageObserver("mine"))
+            return config
+
+        ex.main(lambda a: a)
+        """,
+        "over", "a=1,2", "-F", "runs",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    assert [run["result"] for run in load_runs(place.path / "runs")] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "argv", [["-m", "pkg.cli"], ["-m", "pkg"], ["bin/train"], ["app"], ["tools/run.py"]]
+)
+def test_run_is_started_again_by_the_program_that_made_it(place, argv):
+    for folder in ("pkg", "bin", "app", "tools"):
+        (place.path / folder).mkdir()
+    place.write(TWO, name="pkg/exp.py", footer="")
+    place.write("", name="pkg/__init__.py", header="", footer="")
+    run = "from pkg.exp import ex\nex.run_commandline()\n"
+    for name in ("pkg/cli.py", "bin/train", "app/__main__.py", "tools/run.py"):
+        place.write(run, name=name, header="", footer="")
+    place.write(run.replace("pkg.exp", ".exp"), name="pkg/__main__.py", header="", footer="")
+    path = os.pathsep.join([str(ROOT), str(place.path)])
+    done = place.python(*argv, "over", "x=1,2", "-F", "runs", env={"PYTHONPATH": path})
+    assert done.code == 0, done.err + done.out
+    assert [run["result"] for run in load_runs(place.path / "runs")] == [1, 2]
+
+
+def test_run_of_sacred_is_resumed_with_its_metrics(place):
+    """The directory is as Sacred 0.8 leaves it."""
+    times = [f"2026-01-31T12:00:0{i}.000000" for i in range(2)]
+    records = {
+        "run.json": {
+            "artifacts": [], "command": "main", "status": "FAILED", "result": None,
+            "experiment": {
+                "base_dir": str(place.path), "mainfile": "exp.py", "name": "exp",
+                "dependencies": [], "repositories": [], "sources": [],
+            },
+            "meta": {
+                "command": "main",
+                "options": {"--force": False, "--mongo_db": None, "--sql": None, "--name": None},
+            },
+            "resources": [], "start_time": times[0], "stop_time": times[1], "heartbeat": times[1],
+            "host": {}, "fail_trace": [],
+        },
+        "config.json": {"x": 7, "seed": 5},
+        "metrics.json": {"m": {"steps": [0, 1], "values": [1.5, 2.5], "timestamps": times}},
+    }  # fmt: skip
+    folder = place.path / "runs/1"
+    folder.mkdir(parents=True)
+    for name, content in records.items():
+        (folder / name).write_text(json.dumps(content))
+    (folder / "cout.txt").write_text("before\n")
+    done = place(TWO, "--resume", "1", "-F", "runs")
+    assert done.code == 0, done.err
+    [run] = load_runs(place.path / "runs")
+    assert run["result"] == 7 and run["metrics"]["m"]["values"] == [1.5, 2.5, 7]
+    assert run["metrics"]["m"]["steps"] == [0, 1, 2]
+    assert "before\n" in (folder / "cout.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        '[{"kernel": (3, 3)}]',
+        "[{1: 2}, {3: {4: 5}}]",
+        '[float("inf"), {"a": float("inf")}]',
+        '{"x": [{"y": {"z": (1, 2)}}]}',
+    ],
+)
+def test_types_inside_lists_and_dictionaries_survive_the_queue(place, value):
+    source = f"""
+    @ex.config
+    def config():
+        value = {value}
+
+    @ex.main
+    def main(value):
+        return repr(value)
+    """
+    assert place(source, "-q", "-F", "runs").code == 0
+    done = place.python("exp.py", "--start-queued", "1", "-F", "runs")
+    assert done.run().run["result"] == repr(eval(value))
+
+
+def test_id_may_be_given_as_load_runs_yields_it(place):
+    done = place(
+        """
+        ex.observers.append(FileStorageObserver("runs"))
+        ex.main(lambda: 5)
+        number = ex.queue()
+        [run] = __import__("minisacred").load_runs("runs")
+        print(ex.run(options={"start_queued": run["_id"]}).result)
+        """,
+        script={"footer": ""},
+    )
+    assert done.out == "5\n", done.err
