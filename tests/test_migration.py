@@ -666,3 +666,57 @@ def test_loglevel_of_a_nested_run_is_its_own(place):
     """
     err = place(source).err
     assert "inside" not in err and "afterwards" in err
+
+
+def test_seed_of_an_ingredient_is_its_own(ex):
+    data = Ingredient("data")
+
+    @data.config
+    def config():
+        seed = 1234
+
+    @data.capture
+    def split(_rnd):
+        return _rnd.random()
+
+    ex.ingredients.append(data)
+    ex.main(lambda: split())
+    runs = [ex.run(config_updates={"seed": seed}) for seed in (1, 2)]
+    assert runs[0].result == runs[1].result
+    assert ex.run(config_updates={"seed": 1, "data.seed": 7}).result != runs[0].result
+
+
+def test_seed_of_an_ingredient_without_one_may_be_given(ex):
+    data = Ingredient("data")
+    split = data.capture(lambda _seed: _seed)
+    ex.ingredients.append(data)
+    ex.main(lambda: split())
+    results = [ex.run(config_updates={"seed": seed, "data.seed": 7}).result for seed in (1, 2)]
+    assert results[0] == results[1]
+
+
+def test_ingredients_come_in_the_order_of_sacred():
+    """The deepest first; of those that are as deep, in the order given."""
+    environment = Ingredient("environment")
+    environment.add_config(gym_id="pole")
+    log = Ingredient("logging")
+    seen = []
+
+    @log.config_hook
+    def hook(config, command_name, logger):
+        seen.append(config["environment"]["gym_id"])
+
+    rl = Ingredient("rl", ingredients=[environment])
+    ex = Experiment("exp", ingredients=[log, environment, rl])
+    for part in (environment, log, rl):
+        part.pre_run_hook(lambda part=part: seen.append(part.path))
+    ex.main(lambda: None)
+    ex.run()
+    assert seen == ["pole", "environment", "logging", "rl"]
+
+
+def test_documentation_is_that_of_the_defining_file(place):
+    source = '"""How it is done."""\nfrom minisacred import *\nex = Experiment("exp")\n'
+    place.write(source, "other.py", header="", footer="")
+    done = place.python("-c", "import other; print(other.ex.doc)")
+    assert done.out == "How it is done.\n"

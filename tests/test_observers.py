@@ -779,3 +779,28 @@ def test_heir_may_put_anything_into_the_record(ex, tmp_path):
     ex.run()
     [run] = load_runs(tmp_path / "runs")
     assert run["path"] == str(tmp_path) and run["status"] == "COMPLETED"
+
+
+@pytest.mark.parametrize("filtered", [True, False])
+def test_each_directory_has_the_output(place, filtered):
+    done = place(
+        f"""
+        import time
+        ex.observers += [FileStorageObserver("a"), FileStorageObserver("b")]
+        if {filtered}:
+            ex.captured_out_filter = lambda text: text.replace("long", "")
+
+        @ex.main
+        def main(_run):
+            print("long line", flush=True)
+            deadline = time.monotonic() + 20
+            while "line" not in open("b/1/cout.txt").read():
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+        """,
+        "-b", "0.05",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    outputs = [(place.path / folder / "1/cout.txt").read_text() for folder in "ab"]
+    assert outputs[0] == outputs[1] and " line\n" in outputs[0]
+    assert ("long" in outputs[0]) != filtered

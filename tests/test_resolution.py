@@ -7,6 +7,7 @@ import json
 import pathlib
 import random
 import sys
+import typing
 
 import pytest
 
@@ -747,3 +748,106 @@ def test_empty_dictionary_replaces_a_list(ex, old):
     ex.main(lambda s: None)
     done = ex.run_commandline("exp with s={}")
     assert done.config["s"] == {} and done.config_modifications.typechanged.keys() == {"s"}
+
+
+@pytest.mark.parametrize("default", ["[]", "()"])
+def test_recorded_configuration_runs_again_where_a_list_becomes_a_dictionary(ex, default):
+    start = eval(default)
+
+    @ex.config
+    def defaults():
+        augment = start
+
+    @ex.config
+    def with_options(augment):
+        augment = {name: {} for name in ["flip", *augment]}
+
+    ex.main(lambda augment: augment)
+    first = run(ex)
+    again = run(ex, first.config)
+    assert again.config == first.config == {"augment": {"flip": {}}, "seed": first.config["seed"]}
+
+
+def test_scope_deletes_from_its_parameters(ex):
+    ex.add_config(opt={"kind": "sgd", "momentum": 0.9, "sub": {"u": 1, "v": 2}})
+
+    @ex.config
+    def clean(opt):
+        del opt["momentum"]
+        opt["sub"].pop("u")
+        n = len(opt)
+
+    ex.main(lambda opt, n: None)
+    assert entries(run(ex)) == {"opt": {"kind": "sgd", "sub": {"v": 2}}, "n": 2}
+    assert run(ex, {"opt.momentum": 0.5}).config["opt"]["momentum"] == 0.5
+
+
+def test_list_that_only_an_update_has_keeps_its_value(ex):
+    @ex.config
+    def config():
+        opt = {"kind": "sgd"}
+        if "stages" in opt:
+            opt["stages"].append(100)
+            opt["more"]["inner"][0].append(100)
+
+    ex.main(lambda opt: None)
+    updates = {"opt": {"stages": [1, 2], "more": {"inner": [[3]]}}}
+    done = run(ex, updates)
+    assert done.config["opt"] == {"kind": "sgd", **updates["opt"]}
+    assert updates == {"opt": {"stages": [1, 2], "more": {"inner": [[3]]}}}
+
+
+def test_what_is_inside_a_fixed_list_keeps_its_value(ex):
+    @ex.config
+    def config():
+        layers = [{"units": 64}, {"units": 32}]
+        for _layer in layers:
+            _layer["units"] *= 2
+        total = sum(layer["units"] for layer in layers)
+        nested = [[1]]
+        nested[0].append(3)
+        count = len(nested[0])
+
+    ex.main(lambda layers, total, nested, count: None)
+    done = run(ex, {"layers": [{"units": 10}], "nested": [[5], 6]})
+    assert entries(done) == {
+        "layers": [{"units": 10}], "total": 10, "nested": [[5], 6], "count": 1,
+    }  # fmt: skip
+
+
+def test_namedtuple_stays_one_whatever_kind_of_row_replaces_it(ex):
+    Size = collections.namedtuple("Size", "x y")
+
+    @ex.config
+    def config():
+        size = Size(3, 4)
+        area = size.x * size.y
+
+    @ex.named_config
+    def big():
+        size = Size(30, 40)
+
+    ex.main(lambda area: area)
+    for update in ([5, 6], (5, 6), Size(5, 6)):
+        assert run(ex, {"size": update}).result == 30
+    assert run(ex, named=["big"]).result == 1200
+
+
+def test_literal_dictionary_replaces_a_list_with_a_warning(ex, caplog):
+    ex.add_config(transforms=[])
+    ex.main(lambda transforms: transforms)
+    done = ex.run_commandline(["exp", "with", "transforms={'flip': True}"])
+    assert done.result == {"flip": True}
+    assert "changed type of config entry 'transforms' from list to dict" in caplog.text
+
+
+def test_fields_of_a_class_are_no_entries(ex):
+    @dataclasses.dataclass
+    class Options:
+        x: int = 1
+        shared: typing.ClassVar[int] = 7
+        only: dataclasses.InitVar[int] = 3
+
+    ex.add_config(Options())
+    ex.main(lambda x: x)
+    assert entries(run(ex)) == {"x": 1}
