@@ -1191,3 +1191,26 @@ def test_pymongo_is_not_imported_where_it_is_not_used(place):
     """
     done = place(source, "-F", "runs", script={"header": IMPORTS})
     assert done.code == 0 and place.run().run["result"] == [], done.err
+
+
+def test_queued_run_goes_on_with_new_entries_and_odd_values(db, place):
+    """Sources may change until it starts, and NaN is equal to nothing."""
+    source = """
+    @ex.config
+    def config():
+        v = [float("nan"), 1]
+
+    ex.main(lambda v: v[1])
+    """
+    assert run(place, db, source, "-q", "-F", "runs").code == 0
+    place.write(source.replace("v = [", "new = 5; v = ["), header=IMPORTS)
+    done = place.python("exp.py", "--start-queued", "1", "-F", "runs", "-m", db.url)
+    assert done.code == 0 and db.run()["status"] == "COMPLETED", done.err
+
+
+def test_database_is_the_same_however_its_url_is_written(db, place):
+    url, _, name = db.url.rpartition("/")
+    source = f"ex.observers.append(MongoObserver({url!r}, {name!r}))\nex.main(lambda: 5)\n"
+    place.write(source, header=IMPORTS)
+    done = place.python("exp.py", "-m", f"{url.replace('mongodb://', '')}:{name}")
+    assert done.code == 0 and db.runs.count_documents({}) == 1, done.err
