@@ -4866,6 +4866,7 @@ class Run:
         #: Called with no arguments before and after: gathers and takes up facts (see Experiment).
         self.collect_facts: Callable[[], tuple[Config, Config, str]] | None = None
         self.update_facts: Callable[[], Config] | None = None
+        self.module_count: int | None = None  #: how many modules counted at the start
         self.is_commandline = self.has_begun = False
         self.interrupted_by: int | None = None  #: the signal that ended the run
         self._pid = os.getpid()
@@ -7276,32 +7277,8 @@ class Experiment(Ingredient):
 
     def _execute(self, run: Run) -> None:
         """Run it, with the captured functions bound to it; nested runs give them back."""
-        known: list[int] = []  # how many modules there were at the start
-
-        def collect() -> tuple[Config, Config, str]:
-            probe = _GitProbe(self.base_dir) if self.save_git_info else None
-            info = self._experiment_info(run.experiment_info)
-            known.append(len(self._modules))
-            host = _collect_host(self.additional_host_info)
-            try:
-                repositories, diff = probe.result() if probe else ([], "")
-            except Exception as error:
-                _log.warning("git information is left out: %s", _one_line(error))
-                repositories, diff = [], ""
-            return {**info, "repositories": repositories}, host, diff
-
-        def update() -> Config:
-            info = run.experiment_info
-            if not known or self._count_modules() == known[0]:
-                return info
-            new = self._experiment_info(info)
-            # What had been recorded at the start stays, though its file may have changed since.
-            old = dict(info["sources"])
-            new["sources"] = [[name, old.get(name, digest)] for name, digest in new["sources"]]
-            return new
-
-        run.collect_facts = run.collect_facts or collect
-        run.update_facts = update
+        run.collect_facts = run.collect_facts or functools.partial(self._collect_facts, run)
+        run.update_facts = functools.partial(self._updated_facts, run)
         run.experiment_info = {**self._identity(), "name": run.experiment_name}
         parts = list(self.traverse_ingredients())
         outer = [(part, part.current_run, part._binder) for part in parts]
@@ -7329,6 +7306,30 @@ class Experiment(Ingredient):
             for captured, context in reversed(bound):
                 if context is not _NO_CONTEXT and outer[-1][2] is not None:
                     captured.bind(context)
+
+    def _collect_facts(self, run: Run) -> tuple[Config, Config, str]:
+        """Return the facts about experiment and host, and the uncommitted changes."""
+        probe = _GitProbe(self.base_dir) if self.save_git_info else None
+        info = self._experiment_info(run.experiment_info)
+        run.module_count = len(self._modules)
+        host = _collect_host(self.additional_host_info)
+        try:
+            repositories, diff = probe.result() if probe else ([], "")
+        except Exception as error:
+            _log.warning("git information is left out: %s", _one_line(error))
+            repositories, diff = [], ""
+        return {**info, "repositories": repositories}, host, diff
+
+    def _updated_facts(self, run: Run) -> Config:
+        """Return the facts about the experiment with what was imported during the run."""
+        info = run.experiment_info
+        if run.module_count in (None, self._count_modules()):
+            return info
+        new = self._experiment_info(info)
+        # What had been recorded at the start stays, though its file may have changed since.
+        old = dict(info["sources"])
+        new["sources"] = [[name, old.get(name, digest)] for name, digest in new["sources"]]
+        return new
 
     def _context(self, run: Run, config: Config, part: Ingredient, captured: Any) -> _Context:
         """Return what a captured function of an ingredient is filled from in a run."""
