@@ -337,8 +337,9 @@ def _set_path(tree: Config, path: str, value: Any) -> None:
     tree[last] = value
 
 
-#: What JSON makes of a key that is a float: its dot divides no path.
-_FLOAT = re.compile(r"-?\d+\.\d+(e[+-]?\d+)?")
+def _is_float(key: str) -> bool:
+    """Tell whether a key is what JSON makes of a float: its dot divides no path."""
+    return "." in key and re.fullmatch(r"-?\d+\.\d+(e[+-]?\d+)?", key) is not None
 
 
 def _merged(base: Mapping[Any, Any], update: Mapping[Any, Any]) -> dict[Any, Any]:
@@ -358,7 +359,7 @@ def _nested(updates: Mapping[Any, Any], path: str = "") -> Config:
         raise InvalidConfigError(f"{path[:60]}…: nested too deeply, or containing itself")
     tree: Config = {}
     for key, value in updates.items():
-        is_path = isinstance(key, str) and not _FLOAT.fullmatch(key)
+        is_path = isinstance(key, str) and not _is_float(key)
         if is_path and not all(key.split(".")) and (key or not path):
             raise InvalidConfigError(f"{_join(path, key)!r} is no dotted path")
         if isinstance(value, dict) and value:
@@ -417,7 +418,7 @@ def _check_key(key: Any, path: str) -> None:
         problem = "is not a string" if rules.ENFORCE_STRING_KEYS else ""
     elif rules.ENFORCE_KEYS_MONGO_COMPATIBLE and key.startswith("$"):
         problem = "begins with a '$'"
-    elif rules.ENFORCE_KEYS_MONGO_COMPATIBLE and "." in key and not _FLOAT.fullmatch(key):
+    elif rules.ENFORCE_KEYS_MONGO_COMPATIBLE and "." in key and not _is_float(key):
         problem = "contains a '.'"
     elif rules.ENFORCE_KEYS_NO_EQUALS and "=" in key:
         problem = "contains a '='"
