@@ -63,7 +63,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing costs 3 ms to import; annotations are never evaluated here
     import datetime
     import signal
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
     from typing import Any
 
     Config = dict[str, Any]
@@ -629,6 +629,16 @@ def _settled(value: Any) -> Any:
     return value
 
 
+def _retyped(given: Any, typed: Any) -> Any:
+    """Return values with those that are what was typed replaced by that."""
+    if isinstance(typed, dict) and isinstance(given, dict):
+        return {key: _retyped(value, typed.get(key)) for key, value in given.items()}
+    if isinstance(typed, _Typed):
+        said = _settled(typed)
+        return typed if type(said) is type(given) and said == given else given
+    return given
+
+
 def _is_index(name: Any) -> bool:
     return re.fullmatch("-?[0-9]+", str(name)) is not None
 
@@ -743,7 +753,9 @@ class _FixedDict(_Dict):
                 self.unassigned.discard(key)
             elif key not in self:
                 self.unassigned.add(key)
-                value = _held(_settled(fix), self.fixing, (*self.path, str(name)))
+                tree = fix.tree if isinstance(fix, _Typed) and isinstance(fix.value, dict) else fix
+                value = tree if isinstance(tree, dict) else _settled(tree)
+                value = _held(value, self.fixing, (*self.path, str(name)))
             else:
                 continue
             self.kept[key] = value
@@ -779,24 +791,11 @@ class _FixedList(_List):
             try:
                 index = _index(name, self, _join(*self.path))
             except InvalidConfigError:
-                continue  # `check` comes later
+                continue  # perhaps it comes later: see `_check_indices`
             if index not in self.kept or self[index] is not self.kept[index]:
                 value = self.fixing.fixed(self[index], fix, (*self.path, str(name)))
                 self.kept[index] = value
                 list.__setitem__(self, index, value)
-
-    def check(self) -> None:
-        """Raise InvalidConfigError when an element to be fixed does not exist."""
-        for name in self.fix if self.whole is None else ():
-            _index(name, self, _join(*self.path))
-
-    def lacks(self) -> bool:
-        """Tell whether an element to be fixed does not exist."""
-        try:
-            self.check()
-        except InvalidConfigError:
-            return True
-        return False
 
 
 class _Fixing:
@@ -851,10 +850,7 @@ class _Fixing:
         plain = value.tolist() if _is_numpy(value) else value
         if fix and isinstance(plain, (list, tuple)):
             items = _FixedList(plain, self, fix, path)
-            if isinstance(value, list) or (type(value) is tuple and items.lacks()):
-                return items  # it may grow until it has all the elements that are fixed
-            items.check()
-            return _like(value, items)
+            return items if isinstance(value, list) else _like(value, items)
         self.record.note(path, value, {})
         return _FixedDict({}, self, fix, path)
 
@@ -872,13 +868,19 @@ _override_mutators(_FixedDict, _restoring)
 _override_mutators(_FixedList, _restoring)
 
 
-def _check_indices(value: Any) -> None:
-    """Raise InvalidConfigError when an update names an element that a list lacks."""
-    if isinstance(value, _FixedList):
-        value.check()
-    if isinstance(value, (dict, list, tuple)):
-        for item in value.values() if isinstance(value, dict) else value:
-            _check_indices(item)
+def _check_indices(value: Any, fix: Any, path: str) -> None:
+    """Raise InvalidConfigError when an update names an element that a list lacks.
+
+    They may grow until all sources have been evaluated.
+    """
+    if isinstance(fix, _Typed) and isinstance(fix.value, dict) and not isinstance(value, str):
+        fix = fix.tree
+    for name, part in fix.items() if isinstance(fix, dict) else ():
+        place = _join(path, name)
+        if isinstance(value, dict) and name in value:
+            _check_indices(value[name], part, place)
+        elif isinstance(value, (list, tuple)):
+            _check_indices(value[_index(name, value, path)], part, place)
 
 
 class _Source:
@@ -886,7 +888,7 @@ class _Source:
 
     doc: str | None = None
     #: Names of earlier entries that it may change in place: these are not merged with the old.
-    changed: Collection[str] = ()
+    changed: Set[str] = frozenset()
 
     def evaluate(self, fix: _Fixing, preset: Config, fallback: Config) -> Config:
         """Return the entries that this source makes.
@@ -1091,8 +1093,12 @@ def _is_code_of(code: types.CodeType, tree: ast.Module) -> bool:
     return bool(code.co_freevars) or any(parts(c) == parts(code) for c in functions)
 
 
+def _is_indented(line: str) -> bool:
+    return line.lstrip("\f")[:1] in (" ", "\t")  # a form feed divides pages
+
+
 def _parse_lines(lines: Sequence[str]) -> ast.Module:
-    return ast.parse("if 1:\n" * (lines[0][:1] in " \t") + "".join(lines))
+    return ast.parse("if 1:\n" * _is_indented(lines[0]) + "".join(lines))
 
 
 @_compiling()
@@ -1133,7 +1139,7 @@ def _parse_function(
         tree: that of the lines, if they have been parsed already; it is changed.
     """
     code, tree = function.__code__, tree or _parse_lines(lines)
-    ast.increment_lineno(tree, code.co_firstlineno - (2 if lines[0][:1] in " \t" else 1))
+    ast.increment_lineno(tree, code.co_firstlineno - (2 if _is_indented(lines[0]) else 1))
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and node.name == code.co_name:
             return node
@@ -1247,7 +1253,9 @@ class _ConfigScope(_Source):
             for known in (preset, fallback, fix.tree):
                 if name in known:
                     value = _plain(_settled(known[name]))
-                    arguments[name] = value if known is fallback else fix.unrecorded()(name, value)
+                    # An entry may change in here; others were made elsewhere, or by nobody yet.
+                    own = fix if known is preset else fix.unrecorded()
+                    arguments[name] = value if known is fallback else own(name, value)
                     break
             else:
                 if parameter.default is parameter.empty:
@@ -1495,9 +1503,10 @@ def _resolve_layer(
     entries: Config = {}
     for source in layer.sources:
         made = source.evaluate(fix, entries, {**children, "_log": logger})
-        kept = {name: value for name, value in entries.items() if name not in source.changed}
-        entries = _merged(kept, made)
-    _check_indices(entries)
+        for name in source.changed & made.keys():
+            del entries[name]
+        entries = _merged(entries, made)
+    _check_indices(entries, tree, layer.path)
     for name in children:
         if not isinstance(entries.get(name, {}), dict):  # a loop variable, say
             _log.warning(
@@ -3008,6 +3017,10 @@ class RunObserver:
     #: it goes on with, if so, under the id that `started_event` gets.
     output_file: str | None = None
     rejoins: str | None = None
+    #: Set by the run: where in `output_file` its output begins, and, at the end, whether a filter
+    #: has changed all of it.
+    output_start = 0
+    is_filtered = False
     #: Set by the run when only the last heartbeat and, at once, the event of the end follow.
     is_ending = False
     #: Whether a run that has not ended is recorded by it.
@@ -3269,7 +3282,7 @@ class _Recorder(RunObserver):
         return isinstance(other, _Recorder) and self._key() == other._key()
 
     def __hash__(self) -> int:
-        return hash(self._key())
+        return hash(repr(self._key()))
 
     def for_run(self) -> Any:
         """Return itself, or a copy while another run uses it: nested runs may share it."""
@@ -3278,7 +3291,7 @@ class _Recorder(RunObserver):
             import copy
 
             other = copy.copy(self)
-        other.is_ending = False
+        other.is_ending = other.is_filtered = False
         other._reset()
         return other
 
@@ -3422,7 +3435,8 @@ class FileStorageObserver(_Recorder):
         self._sources: dict[str, str] = {}  # name → where it is stored
         self._stored: set[str] = set()  # the files that are perhaps not on the disk yet
         self._info_state = self._info_data = b""
-        self._copied_file: int | None = None  # the inode of another's cout.txt that is copied
+        #: Of another's cout.txt that is copied: its inode, and how much of it has been.
+        self._copied: tuple[int, int] | None = None
         self._metrics: dict[str, dict[str, list[str]]] = {}
 
     # -- events (described in RunObserver) ------------------------------------------------
@@ -3486,7 +3500,7 @@ class FileStorageObserver(_Recorder):
                 for step, value, moment in zip(steps, values, moments)
             ]
             new.append((name, {"steps": steps, "values": values, "timestamps": moments}))
-        self._append_metrics("".join(lines).encode("utf-8", "replace"))
+        self._append("metrics.jsonl", "".join(lines).encode("utf-8", "replace"))
         for name, texts in new:
             self._keep_metric(name, {column: ", ".join(texts[column]) for column in texts})
 
@@ -3628,11 +3642,14 @@ class FileStorageObserver(_Recorder):
         """Go on with the measurements that there are; Sacred has them in metrics.json only."""
         path = self._path("metrics.jsonl")
         if not os.path.exists(path) and os.path.exists(self._path("metrics.json")):
-            metrics = json.loads(_read_file(self._path("metrics.json")))
-            for metric in metrics.values():
-                moments = map(datetime.datetime.fromisoformat, metric["timestamps"])
-                metric["timestamps"] = list(moments)
-            self.log_metrics(metrics, {})
+            try:
+                metrics = json.loads(_read_file(self._path("metrics.json")))
+                for metric in metrics.values():
+                    moments = map(datetime.datetime.fromisoformat, metric["timestamps"])
+                    metric["timestamps"] = list(moments)
+                self.log_metrics(metrics, {})
+            except (ValueError, KeyError, TypeError, AttributeError) as error:
+                _log.warning("the old metrics.json is damaged, and left out: %s", _one_line(error))
         elif os.path.exists(path):
             with open(path, "rb+") as file:
                 file.truncate(file.read().rfind(b"\n") + 1)  # a kill may have torn the last line
@@ -3679,14 +3696,16 @@ class FileStorageObserver(_Recorder):
         """Copy what is new of the output if it is another observer's file that takes it."""
         if self.output_file in (None, self.output_path) or not os.path.exists(self.output_file):
             return
+        if self.is_filtered:
+            _copy_as(self.output_file, self._path("cout.txt"))
+            return
         with open(self.output_file, "rb") as source:
-            inode = os.fstat(source.fileno()).st_ino
-            is_same = self._copied_file in (None, inode)  # else a filter has made it anew
-            with open(self._path("cout.txt"), "ab" if is_same else "wb") as target:
-                source.seek(target.tell())
-                for block in iter(lambda: source.read(1 << 20), b""):
-                    target.write(block)
-        self._copied_file = inode
+            found = os.fstat(source.fileno())
+            inode, begin = self._copied or (found.st_ino, self.output_start)
+            source.seek(begin if inode == found.st_ino and begin <= found.st_size else 0)
+            for block in iter(lambda: source.read(1 << 20), b""):
+                self._append("cout.txt", block)
+                self._copied = found.st_ino, source.tell()
 
     def _save_info(self, info: Config) -> None:
         """Write info.json if the info has changed: marshal finds that out much faster than json."""
@@ -3710,12 +3729,12 @@ class FileStorageObserver(_Recorder):
         for column, text in columns.items():
             kept[column].append(text)
 
-    def _append_metrics(self, data: bytes) -> None:
-        """Append whole lines to metrics.jsonl, or nothing: the caller then tries again."""
+    def _append(self, name: str, data: bytes) -> None:
+        """Append all of the data to a file, or nothing: the caller then tries again."""
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
         if not os.path.isdir(self._path()):
             self._make_again()
-        file = os.open(self._path("metrics.jsonl"), flags, 0o666)
+        file = os.open(self._path(name), flags, 0o666)
         try:
             size = os.fstat(file).st_size
             written = 0
@@ -3870,7 +3889,10 @@ class MongoObserver(_Recorder):
         patience["socketTimeoutMS"] = 8000
         given = (url or "").lower()
         patience = {name: ms for name, ms in patience.items() if name.lower() not in given}
-        self._url, self._pymongo = url, pymongo
+        self._pymongo = pymongo
+        #: What tells it from observers of other servers.
+        address = (url or "").replace("mongodb://", ""), sorted(kwargs.items(), key=str)
+        self._server = address if client is None else id(client)
         try:
             self._client = client or pymongo.MongoClient(url, **{**patience, **kwargs})
             database = self._client[db_name]
@@ -3887,7 +3909,7 @@ class MongoObserver(_Recorder):
         return f"{type(self).__name__}({self.runs.full_name!r})"
 
     def _key(self) -> Any:
-        return (self._url or "").replace("mongodb://", ""), self.runs.full_name, self.overwrite
+        return self._server, self.runs.full_name, self.overwrite
 
     def _reset(self) -> None:
         self.run_entry = {}
@@ -4633,9 +4655,9 @@ class _SignalGuard:
             _protect_forks()
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, kind: Any, *_: Any) -> None:
         for number, old in self._old.items():
-            is_dying = self._is_commandline and number == self.raised
+            is_dying = self._is_commandline and number == self.raised and kind is KeyboardInterrupt
             signal.signal(number, self._handle_late if is_dying else old)
 
     def release(self) -> None:
@@ -5005,7 +5027,9 @@ class Run:
         try:
             diff = self._announce("started_event", start_time=self.start_time)
             self._output_path = self._find_output_path()
+            output_start = 0
             if self._output_path is not None:
+                output_start = os.path.getsize(self._output_path)
                 self._start_capture(self._output_path)
         except BaseException as error:
             self.capture.stop()
@@ -5013,7 +5037,7 @@ class Run:
             raise
         self.has_begun = True
         for observer in filter(_is_observer, self.observers):
-            observer.output_file = self._output_path
+            observer.output_file, observer.output_start = self._output_path, output_start
         if diff:
             self._send("experiment_event", ex_info=self.experiment_info, diff=diff)
         self.run_logger.info("Running command '%s'", self.meta_info.get("command", ""))
@@ -5044,7 +5068,7 @@ class Run:
         for number, observer in enumerate(self.observers):
             if _is_observer(observer):
                 self.observers[number] = own = observer.for_run()
-                own.rejoins, own.is_busy = self.rejoins, True
+                own.rejoins, own.is_busy, own.output_file = self.rejoins, True, None
         self.links = [_Link(self, observer) for observer in self.observers]
         if not self.rejoins:
             self._agree_on_id()
@@ -5183,6 +5207,8 @@ class Run:
         try:
             text = self.captured_out_filter(self.captured_out)
             _replace_file(self._output_path, text.encode("utf-8", "replace"))
+            for observer in filter(_is_observer, self.observers):
+                observer.is_filtered = True
         except BaseException as error:  # SystemExit, too: the run is over, and must be recorded
             self.run_logger.warning(
                 "captured_out_filter failed, the output is kept as it is: %s: %s",
@@ -5447,7 +5473,9 @@ class _Request:
         self.info, self.meta_info = info or {}, meta_info or {}
         self.help: str | bool = False  #: True, or the command to explain
         self.is_stored = False  #: whether the updates are the whole configuration of a run
-        self.is_commandline = False
+        #: Whether it is a command line, and that of the process itself.
+        self.is_commandline = self.is_program = False
+        self.run: Run | None = None  #: what `Experiment.run` has made of it
         #: Of a sweep: for each dimension the choices, as (updates, named configs).
         self.over: list[list[tuple[Config, list[str]]]] = []
 
@@ -5623,6 +5651,10 @@ def _die_of(number: int) -> None:
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(number, again)
+        if number == signal.SIGTERM:  # who sends it does not wait for threads that never end
+            timer = threading.Timer(5, os.kill, (os.getpid(), number))
+            timer.daemon = True
+            timer.start()
         threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, as Python does
     atexit._run_exitfuncs()
     _flush_streams()
@@ -6627,7 +6659,7 @@ class Experiment(Ingredient):
         self.captured_out_filter: Callable[[str], str] | None = None
         self.option_hooks: list[Callable[..., Any]] = []
         self.default_command: str | None = None
-        self._made: list[Run] | None = None  # takes the run that the command line asks for
+        self._asked: _Request | None = None  # what the command line asks for, while that runs
         self.additional_host_info = list(additional_host_info or ())
         self.additional_cli_options = list(additional_cli_options or ())
         self._builtins = {
@@ -6694,9 +6726,13 @@ class Experiment(Ingredient):
             BaseException: whatever the main function raises, unchanged.
         """
         __tracebackhide__ = True  # IPython and pytest leave this frame out
+        asked = None if self._binder else self._asked  # runs that are nested have other reasons
+        if asked is not None:
+            config_updates = _retyped(config_updates or {}, asked.updates)
         request = _Request(command_name, config_updates, named_configs, options, info, meta_info)
-        made, self._made = self._made, None
-        request.is_commandline = made is not None
+        if asked is not None:
+            request.is_commandline, request.is_program = True, asked.is_program
+            asked.run = None
         if not _running.acquire(blocking=False):
             raise SacredError(
                 "another thread of this process is running an experiment; runs share the "
@@ -6706,8 +6742,8 @@ class Experiment(Ingredient):
             with _ConsoleLogging(self.logger):
                 run = self._create_run(request)
                 run.is_commandline = request.is_commandline
-                if made is not None:
-                    made.append(run)
+                if asked is not None:
+                    asked.run = run
                 self._execute_for_user(run)
         finally:
             _running.release()
@@ -6737,7 +6773,7 @@ class Experiment(Ingredient):
             SystemExit: with 1 when the run failed or the configuration is wrong, with 2 when
                 the command line is, else with what the main function gave to `sys.exit`.
         """
-        made: list[Run] = []  # by `run`, which an heir may have overridden
+        request = _Request()
         program, debug = "", False
         try:
             if isinstance(argv, str):
@@ -6745,28 +6781,30 @@ class Experiment(Ingredient):
 
                 argv = shlex.split(argv)
             program, *arguments = sys.argv if argv is None else argv
-            program = os.path.basename(program)
+            is_program, program = [program] == sys.argv[:1], os.path.basename(program)
             with _ConsoleLogging(self.logger):
                 request = _parse_command_line(arguments, self._options())
+                request.is_program = is_program
                 debug = bool(request.options.get("debug"))
                 if request.help:
                     _print(self.get_usage(program, request.help))
                     return None
                 if request.over:
                     sys.exit(self._sweep(request))
-                self._made = made
-                updates, named_configs = request.updates, request.named_configs
+                self._asked = request
+                # By this name, and with plain values, for an heir may have overridden it.
+                updates, names = _settled(request.updates), request.named_configs
                 options = request.options
                 return self.run(
-                    request.command, updates, named_configs, info={}, meta_info={}, options=options
+                    request.command, updates, names, info={}, meta_info={}, options=options
                 )
         except KeyboardInterrupt as error:
-            _die_uncaught(error, (made and made[0].interrupted_by) or signal.SIGINT)
+            _die_uncaught(error, (request.run and request.run.interrupted_by) or signal.SIGINT)
             raise
         except SystemExit:
             raise
         except BaseException as error:
-            run = made[0] if made else None
+            run = request.run
             is_for_pdb = run is not None and run.pdb and run.status == "FAILED"
             if debug and not is_for_pdb:
                 raise  # a debugger, or Python itself, shows it whole
@@ -6777,7 +6815,7 @@ class Experiment(Ingredient):
                 pdb.post_mortem(_user_traceback(error.__traceback__) or error.__traceback__)
             sys.exit(getattr(error, "exit_code", 1) if run is None else 1)
         finally:
-            self._made = None
+            self._asked = None
 
     # -- during a run ---------------------------------------------------------------------
 
@@ -6876,7 +6914,11 @@ class Experiment(Ingredient):
             _check_startable(stored, claim, resume)
         meta = {k: v for k, v in (stored.get("meta") or {}).items() if k != "worker"}
         known = {option.long for option in self._options()}  # Sacred records more, and all of them
-        recorded = {k: v for k, v in meta.get("options", {}).items() if k in known and v}
+        recorded = {
+            k: v
+            for k, v in meta.get("options", {}).items()
+            if k in known and v not in (None, False)
+        }
         kept = {k: v for k, v in recorded.items() if k not in _PASSING_OPTIONS}
         if "--mongo_db" in recorded and "mongo_db" not in options:
             if "***" in recorded["--mongo_db"]:
@@ -6951,7 +6993,7 @@ class Experiment(Ingredient):
                     row["with"] = " ".join(filter(None, [row.get("with"), *names]))
             options = {**request.options, "queue": True}
             asked = _Request(request.command, updates, named, options)
-            asked.is_commandline = True
+            asked.is_commandline, asked.is_program = True, request.is_program
             made = self._create_run(asked)
             command = made.meta_info["command"]
             key = _point_key(made.experiment_name, command, made.config, made.has_given_seed)
@@ -7228,18 +7270,19 @@ class Experiment(Ingredient):
             meta["cwd"] = os.getcwd()
         except OSError:  # it has been removed
             pass
-        return {**meta, **self._program(request.is_commandline), **request.meta_info}
+        return {**meta, **self._program(request.is_program), **request.meta_info}
 
-    def _program(self, is_commandline: bool) -> dict[str, str]:
+    def _program(self, is_program: bool) -> dict[str, str]:
         """Return how to start the program again, where that is not by its mainfile."""
         caller, main = self._caller, vars(sys.modules["__main__"])
-        spec, script = main.get("__spec__"), os.path.realpath(main.get("__file__") or "")
-        is_started = os.path.realpath(sys.argv[0]) in (script, os.path.dirname(script))
-        if not (is_commandline and is_started):  # by a test runner, say
+        spec, script = main.get("__spec__"), main.get("__file__")
+        if not (is_program and script):
             is_module = caller.get("__name__") == "__main__" or caller.get("__package__")
             spec = caller.get("__spec__") if is_module else None
         elif caller is not main and (not spec or spec.name == "__main__"):
-            return {"script": script}  # which imports the experiment, and calls it
+            return {
+                "script": os.path.realpath(script)
+            }  # which imports the experiment, and calls it
         return {"module": spec.name} if spec and spec.name != "__main__" else {}
 
     def _check_run(self, run: Run, chosen: Config) -> None:
