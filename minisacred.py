@@ -220,7 +220,7 @@ class ObserverError(SacredError):
     """An observer cannot record the run."""
 
 
-class SettingError(SacredError):
+class SettingError(SacredError, AttributeError):
     """There is no setting of that name."""
 
 
@@ -240,13 +240,20 @@ class _UsageError(SacredError):
 #: What settings may be of which not all values are.
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "CAPTURE_MODE": (None, "no", "sys", "fd"),
-    "DISCOVER_SOURCES": ("imported", "dir", "none"),
-    "DISCOVER_DEPENDENCIES": ("imported", "pkg", "none"),
+    "DISCOVER_SOURCES": ("imported", "sys", "dir", "none"),
+    "DISCOVER_DEPENDENCIES": ("imported", "sys", "pkg", "none"),
 }
 
 
 class _Settings(dict):  # type: ignore[type-arg]
     """A record of named settings whose set of keys is fixed; keys are attributes, too."""
+
+    def __init__(self, *settings: Any, **more: Any) -> None:
+        super().__init__(*settings, **more)
+        object.__setattr__(self, "__dict__", self)  # what patches and probes attributes finds them
+
+    def __reduce__(self) -> Any:
+        return type(self), (dict(self),)
 
     def __missing__(self, key: str) -> Any:
         raise SettingError(
@@ -278,8 +285,8 @@ SETTINGS = _Settings(
     CAPTURE_MODE=None,  #: "no", "sys" or "fd"; None chooses what suits the process
     DEFAULT_BEAT_INTERVAL=10.0,  #: seconds between two heartbeats
     OBSERVER_TIMEOUT=10.0,  #: seconds that the end of a run waits for a hanging observer
-    DISCOVER_SOURCES="imported",  #: "imported", "dir" (all below base_dir) or "none"
-    DISCOVER_DEPENDENCIES="imported",  #: "imported", "pkg" (all installed) or "none"
+    DISCOVER_SOURCES="imported",  #: "imported" (or "sys"), "dir" (all below base_dir) or "none"
+    DISCOVER_DEPENDENCIES="imported",  #: "imported" (or "sys"), "pkg" (all installed) or "none"
     CONFIG=_Settings(
         READ_ONLY_CONFIG=True,  #: captured functions cannot change the configuration
         ENFORCE_KEYS_MONGO_COMPATIBLE=True,  #: no "." in keys, none that begins with "$"
@@ -1338,6 +1345,26 @@ def _one_line(error: object) -> str:
         return "(it cannot be printed)"
 
 
+def _without_pickle(value: Any, path: str) -> Any:
+    """Return what jsonpickle, by which Sacred writes configurations, has made of plain values."""
+    if isinstance(value, list):
+        return [_without_pickle(item, path) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {"py/tuple"}:
+        return tuple(_without_pickle(value["py/tuple"], path))
+    if str(value.get("py/object")).startswith("numpy.") and value.keys() & {"value", "values"}:
+        return value["value"] if "value" in value else value["values"]
+    for key in value:
+        if isinstance(key, str) and key.startswith("py/"):
+            raise ConfigError(f"{path} holds a pickled object: {_one_line(value)[:80]}")
+    is_json = {key: isinstance(key, str) and key.startswith("json://") for key in value}
+    return {
+        json.loads(key[7:]) if is_json[key] else key: _without_pickle(item, path)
+        for key, item in value.items()
+    }
+
+
 def _read_config_file(path: str) -> Config:
     """Return the entries of a config file.
 
@@ -1358,7 +1385,7 @@ def _read_config_file(path: str) -> Config:
         raise ConfigError(f"config file {path} is malformed: {_one_line(error)}") from None
     if not isinstance(entries, dict):
         raise ConfigError(f"config file {path} holds no mapping of names to values at its top")
-    return entries
+    return dict(_without_pickle(entries, path))
 
 
 def _load_toml(file: Any) -> Any:
@@ -1369,11 +1396,16 @@ def _load_toml(file: Any) -> Any:
     return tomllib.load(file)
 
 
-def _load_yaml(file: Any) -> Any:
+def _import_yaml(filename: str) -> Any:
     try:
         import yaml  # type: ignore[import-untyped,unused-ignore]
     except ImportError:
-        raise ConfigError(f"{file.name}: reading YAML needs PyYAML; pip install PyYAML") from None
+        raise ConfigError(f"{filename}: YAML needs PyYAML; pip install PyYAML") from None
+    return yaml
+
+
+def _load_yaml(file: Any) -> Any:
+    yaml = _import_yaml(file.name)
     try:
         return yaml.safe_load(file)
     except yaml.YAMLError as error:
@@ -1821,8 +1853,13 @@ def _convert(value: Any, strange: list[str] | None, inside: tuple[int, ...]) -> 
         inside = (*inside, id(value))
     if isinstance(value, dict):
         # list() takes the items at once: other threads may change the dictionary meanwhile
-        items = list(value.items())
-        return {_json_key(k): _jsonable(v, strange, inside) for k, v in items}
+        plain: Config = {}
+        for key, item in list(value.items()):
+            text = _json_key(key)
+            if text in plain:  # as of 1 and "1"
+                text = _strange_repr(key, strange)
+            plain[text] = _jsonable(item, strange, inside)
+        return plain
     if isinstance(value, (list, tuple)):
         return [_jsonable(v, strange, inside) for v in list(value)]
     if isinstance(value, (set, frozenset)):
@@ -2714,7 +2751,7 @@ def _python_files(folder: str) -> Iterator[str]:
         folders[:] = [
             name
             for name in folders
-            if not name.startswith((".", "__pycache__", "site-packages"))
+            if not name.startswith((".", "__pycache__", "site-packages", "_sources", "_resources"))
             and not os.path.exists(os.path.join(parent, name, "pyvenv.cfg"))
         ]
         yield from (os.path.join(parent, name) for name in files if name.endswith(".py"))
@@ -2737,7 +2774,8 @@ def _name_and_version(info: str) -> tuple[str, str] | None:
                 head = file.read(4096).decode("utf-8", "replace")
         except OSError:
             continue
-        fields = dict(line.split(": ", 1) for line in head.split("\n") if ": " in line)
+        lines = head.replace("\r", "").partition("\n\n")[0].split("\n")  # less the description
+        fields = dict(line.split(": ", 1) for line in lines if ": " in line)
         if "Name" in fields and "Version" in fields:
             return fields["Name"].strip(), fields["Version"].strip()
     return None
@@ -2886,14 +2924,15 @@ def host_info_gatherer(name: str) -> Callable[[Callable[[], Any]], Any]:
     return named
 
 
-def host_info_getter(function: Any, name: str | None = None) -> Any:
+def host_info_getter(func: Any = None, name: str | None = None) -> Any:
     """Add what a function returns to the host information of every experiment.
 
-    Usable as a decorator; the entry has the function's name, less a leading `get_`.
+    Usable as a decorator, with or without a name; the entry has the function's by default.
     """
-    name = name or re.sub("^get_", "", function.__name__)
-    _host_info_getters[name] = function
-    return function
+    if func is None:
+        return functools.partial(host_info_getter, name=name)
+    _host_info_getters[name or func.__name__] = func
+    return func
 
 
 @functools.lru_cache(None)  # the kernel takes its time to write that file
@@ -3148,7 +3187,7 @@ _OWN_FILES = "run.json config.json cout.txt info.json metrics.json metrics.jsonl
 def _check_name(name: str, what: str) -> None:
     """Raise ObserverError unless `name` can name a file inside a run directory."""
     parts = name.replace("\\", "/").split("/")
-    if any(ord(char) < 32 or ord(char) == 127 for char in name):
+    if any(ord(char) < 32 or 127 <= ord(char) < 160 for char in name):
         problem = "contains control characters"
     elif not name or any(part in ("", ".", "..") for part in parts) or re.match(r"\w:", name):
         problem = "does not name a file inside the run directory"
@@ -3462,6 +3501,8 @@ class FileStorageObserver(_Recorder):
         self, info: Config, captured_out: str, beat_time: datetime.datetime, result: Any
     ) -> None:
         self._save_info(info)
+        if captured_out and (self.output_file is None or self.is_ending):
+            self._store_output(captured_out)
         self.run_entry["heartbeat"] = _iso(beat_time)
         self.run_entry["result"] = self._clean(result, "the result")
         if not self.is_ending:
@@ -3481,6 +3522,7 @@ class FileStorageObserver(_Recorder):
         metadata: Config | None = None,
         content_type: str | None = None,
     ) -> None:
+        name = name or os.path.basename(filename)
         if self.copy_artifacts:
             self._copy_in(filename, name)
         stored = name if self.copy_artifacts else os.path.abspath(filename)
@@ -3516,6 +3558,7 @@ class FileStorageObserver(_Recorder):
         self._write(_artifact_name(filename, self.dir), _json_bytes(self._clean(obj, filename)))
 
     def _copy_in(self, path: str, name: str) -> None:
+        self._make_again()
         target = self._path(*name.split("/"))
         _copy_as(path, target)
         self._stored.update(_files_in(target))
@@ -3525,14 +3568,13 @@ class FileStorageObserver(_Recorder):
         return os.path.join(self.dir, *parts)
 
     def _write(self, name: str, data: bytes) -> None:
-        try:
-            _replace_file(self._path(name), data)
-        except FileNotFoundError:
-            self._make_again()
-            _replace_file(self._path(name), data)
+        self._make_again()
+        _replace_file(self._path(name), data)
 
     def _make_again(self) -> None:
-        """Make the run directory, which somebody has removed, with what is still known."""
+        """Make the run directory again with what is still known, if somebody has removed it."""
+        if os.path.exists(self._path("config.json")):
+            return
         os.makedirs(self._path(), exist_ok=True)
         _log.warning(
             "%s was removed during the run: output and artifacts so far are lost, and "
@@ -3692,6 +3734,16 @@ class FileStorageObserver(_Recorder):
             self._stored.add(stored)
         return os.path.relpath(stored, self.basedir)
 
+    def _store_output(self, text: str) -> None:
+        """Store the output as an heir or another observer, which calls this one, wants it."""
+        data = text.encode("utf-8", "replace")
+        stored = (
+            _read_file(self._path("cout.txt")) if os.path.exists(self._path("cout.txt")) else b""
+        )
+        if data.decode("utf-8") != stored.decode("utf-8", "replace"):
+            self._write("cout.txt", data)
+            self.output_file = None  # it has this one
+
     def _copy_output(self) -> None:
         """Copy what is new of the output if it is another observer's file that takes it."""
         if self.output_file in (None, self.output_path) or not os.path.exists(self.output_file):
@@ -3732,8 +3784,7 @@ class FileStorageObserver(_Recorder):
     def _append(self, name: str, data: bytes) -> None:
         """Append all of the data to a file, or nothing: the caller then tries again."""
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
-        if not os.path.isdir(self._path()):
-            self._make_again()
+        self._make_again()
         file = os.open(self._path(name), flags, 0o666)
         try:
             size = os.fstat(file).st_size
@@ -3755,9 +3806,11 @@ class FileStorageObserver(_Recorder):
             name: {column: _Json(f"[{', '.join(texts)}]") for column, texts in columns.items()}
             for name, columns in self._metrics.items()
         }
-        if metrics:
-            self._write("metrics.json", _json_bytes(metrics))
-        self._save_run()
+        try:
+            if metrics:
+                self._write("metrics.json", _json_bytes(metrics))
+        finally:  # metrics.jsonl has them, too
+            self._save_run()
         self._copy_output()
         folders = {os.path.dirname(path) for path in self._stored}
         _sync(*map(self._path, _OWN_FILES), *self._stored, *folders, self._path())
@@ -3954,6 +4007,8 @@ class MongoObserver(_Recorder):
     ) -> None:
         links = {"metrics": self._metric_links} if self._metric_links else {}
         self.run_entry.update(info={**info, **links}, heartbeat=beat_time, result=result)
+        if self.output_file is None and captured_out:  # another observer calls this one
+            self.run_entry["captured_out"] = captured_out
         self._take_output()
         self._save()
 
@@ -3974,6 +4029,7 @@ class MongoObserver(_Recorder):
     ) -> None:
         import mimetypes
 
+        name = name or os.path.basename(filename)
         files = {name: filename}
         if os.path.isdir(filename):
             files = {
@@ -4590,6 +4646,7 @@ class _Link:
 
     def _deliver_state(self) -> None:
         run = self._run
+        run.follow_clock()
         run.heartbeat_time = _utc(run.now())
         wants_all = not _is_observer(self.observer) or self.observer.wants_output
         self.call(
@@ -4638,6 +4695,8 @@ class _SignalGuard:
         self._is_commandline = is_commandline
         self._numbers = [signal.SIGINT, signal.SIGTERM] if is_commandline else [signal.SIGINT]
         self._old: dict[int, Any] = {}
+        self._put_off: dict[int, Any] = {}  # the program's own handlers, and what has come for them
+        self._came: list[int] = []
         self._is_holding = self._is_starting = True
         self._pending: int | None = None
         self.raised: int | None = None  #: the signal for which the exception was raised
@@ -4653,29 +4712,54 @@ class _SignalGuard:
                     signal.signal(number, self._handle)
         if hasattr(os, "register_at_fork"):
             _protect_forks()
+        self._put_off_others()
         return self
 
     def __exit__(self, kind: Any, *_: Any) -> None:
         for number, old in self._old.items():
             is_dying = self._is_commandline and number == self.raised and kind is KeyboardInterrupt
             signal.signal(number, self._handle_late if is_dying else old)
+        self._let_others()
 
     def release(self) -> None:
         """From now on raise; a signal that came before raises here."""
         self._is_holding = self._is_starting = False
+        self._let_others()
         self.raise_pending()
 
     def hold(self) -> None:
         """From now on only remember what comes."""
         self._is_holding = True
+        self._put_off_others()
 
     def raise_pending(self) -> None:
         if self._pending is not None:
             self._raise(self._pending)
 
+    def _put_off_others(self) -> None:
+        """Have the program's own handlers wait: what they raise would cost the record."""
+        if threading.current_thread() is threading.main_thread():
+            for number in signal.valid_signals() - self._old.keys() - self._put_off.keys():
+                handler = signal.getsignal(number)
+                if callable(handler):
+                    self._put_off[number] = handler
+                    signal.signal(number, self._remember)
+
+    def _remember(self, number: int, frame: types.FrameType | None) -> None:
+        self._came.append(number)
+
+    def _let_others(self) -> None:
+        """Put the program's own handlers back, and let them handle what came meanwhile."""
+        for number, handler in self._put_off.items():
+            signal.signal(number, handler)
+        self._put_off.clear()
+        came, self._came = self._came, []
+        for number in came:
+            signal.raise_signal(number)
+
     def before_all(self, number: int) -> Any:
         """Return the handler from before the outermost run."""
-        old = self._old[number]
+        old = self._old.get(number, self._put_off.get(number))
         outer = getattr(old, "__self__", None)
         return outer.before_all(number) if isinstance(outer, _SignalGuard) else old
 
@@ -4735,8 +4819,7 @@ def _protect_forks() -> None:
     os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
 
 
-def _status_of(error: BaseException) -> str:
-    """Return the status of a run that `error` has ended."""
+def _named_status(error: BaseException) -> str:
     if isinstance(error, SacredInterrupt):
         status = error.STATUS
         if isinstance(status, str) and re.fullmatch("[A-Z][A-Z0-9_]*", status):
@@ -4754,6 +4837,14 @@ def _status_of(error: BaseException) -> str:
     code = error.code if isinstance(error, SystemExit) else 1
     succeeded = code is None or (isinstance(code, int) and int(code) == 0)
     return "COMPLETED" if succeeded else "FAILED"
+
+
+def _status_of(error: BaseException) -> str:
+    """Return the status of a run that `error` has ended."""
+    try:
+        return _named_status(error)
+    except Exception:  # raised by the exception's own code
+        return "FAILED"
 
 
 def _without_own_frames(trace: traceback.TracebackException) -> None:
@@ -5002,6 +5093,12 @@ class Run:
         """Return the time; it does not go back when the clock is set back."""
         return self._clock[0] + time.monotonic() - self._clock[1]
 
+    def follow_clock(self) -> None:
+        """Take it over when the clock is ahead, as after the machine has slept."""
+        now = time.time()
+        if now > self.now() + 1:
+            self._clock = now, time.monotonic()
+
     def _execute(self, guard: _SignalGuard) -> None:
         error: BaseException | None = None
         self._start()
@@ -5023,6 +5120,7 @@ class Run:
         """Collect the facts, tell the observers, and begin to capture and to beat."""
         self._clock = (time.time(), time.monotonic())
         self.start_time = self.heartbeat_time = _utc(self._clock[0])
+        self._begun = self._clock[1]
         self.status = "RUNNING"
         try:
             diff = self._announce("started_event", start_time=self.start_time)
@@ -5133,7 +5231,7 @@ class Run:
         for hook in self.pre_run_hooks:
             hook()
         result = self.main_function()
-        if inspect.iscoroutine(result):
+        if issubclass(type(result), types.CoroutineType):  # some objects cannot be asked
             result = _run_coroutine(result)
         if os.getpid() != self._pid:
             return
@@ -5157,6 +5255,7 @@ class Run:
         except OSError as problem:  # the experiment has closed all descriptors
             self.run_logger.warning("the output was not captured to its end: %s", problem)
         self._filter_output()
+        self.follow_clock()
         self.stop_time = _utc(self.now())
         if self.update_facts is not None and self.links:
             self._update_facts(self.update_facts)
@@ -5191,7 +5290,7 @@ class Run:
 
     def _log_end(self, status: str, error: BaseException | None) -> None:
         log = self.run_logger
-        elapsed = datetime.timedelta(seconds=round(self.now() - self._clock[0]))
+        elapsed = datetime.timedelta(seconds=round(time.monotonic() - self._begun))
         if status == "COMPLETED":
             if self.result is not None:
                 log.info("Result: %s", _strange_repr(self.result))
@@ -5652,7 +5751,7 @@ def _die_of(number: int) -> None:
     if threading.current_thread() is threading.main_thread():
         signal.signal(number, again)
         if number == signal.SIGTERM:  # who sends it does not wait for threads that never end
-            timer = threading.Timer(5, os.kill, (os.getpid(), number))
+            timer = threading.Timer(3, os.kill, (os.getpid(), number))
             timer.daemon = True
             timer.start()
         threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, as Python does
@@ -5785,6 +5884,14 @@ def _load_run(basedir: str, name: str, with_info: bool = True) -> Config:
     if errors:
         run["error"] = "; ".join(errors)
     return run
+
+
+def _stored_pairs(experiment: Config) -> list[Any]:
+    """Return [name, where it is stored] of each source; Sacred stores none of queued runs."""
+    pairs = [
+        s.get("py/tuple") if isinstance(s, dict) else s for s in experiment.get("sources") or ()
+    ]
+    return [pair for pair in pairs if isinstance(pair, list) and len(pair) == 2]
 
 
 def _id_order(name: str) -> tuple[bool, int, str]:
@@ -6475,10 +6582,12 @@ class Ingredient:
 
     def gather_commands(self) -> Iterator[tuple[str, Any]]:
         """Yield (dotted name, function) of all commands, those of ingredients included."""
-        yield from self._builtins.items()
+        commands = dict(self._builtins)
         for ingredient in self.traverse_ingredients():
             for name, command in ingredient.commands.items():
-                yield _join(self._prefix_of(ingredient), name), command
+                if command not in ingredient._builtins.values() or ingredient is self:
+                    commands[_join(self._prefix_of(ingredient), name)] = command
+        yield from commands.items()
 
     def gather_named_configs(self) -> Iterator[tuple[str, _Source]]:
         """Yield (dotted name, config) of all named configs, those of ingredients included."""
@@ -6577,7 +6686,7 @@ class Ingredient:
         self._count_modules()
         versions: dict[str, str] = {}
         try:
-            if SETTINGS.DISCOVER_DEPENDENCIES == "imported":
+            if SETTINGS.DISCOVER_DEPENDENCIES in ("imported", "sys"):
                 versions = self._distributions.find(self._modules.installed)
             elif SETTINGS.DISCOVER_DEPENDENCIES == "pkg":
                 versions = _all_distributions()
@@ -6668,6 +6777,7 @@ class Experiment(Ingredient):
             "print_named_configs": self._print_named_configs,
             "save_config": self._save_config,
         }
+        self.commands.update(self._builtins)
 
     # -- decorators -----------------------------------------------------------------------
 
@@ -6928,7 +7038,8 @@ class Experiment(Ingredient):
             else:
                 kept["--mongo_db"] = recorded["--mongo_db"]
         options = {**kept, **options}
-        request = _Request(stored["command"], stored["config"], (), options, stored["info"], meta)
+        config = _without_pickle(stored["config"], stored["dir"])
+        request = _Request(stored["command"], config, (), options, stored["info"], meta)
         request.is_stored = True
         changed = ", ".join(self._changed_sources(stored))
         changed = changed and f"changed since the run was recorded first: {changed}"
@@ -6961,7 +7072,7 @@ class Experiment(Ingredient):
     def _changed_sources(self, stored: Config) -> list[str]:
         """Return the sources of a recorded run that are not any more what they were."""
         changed = []
-        for name, place in stored["experiment"].get("sources", ()):
+        for name, place in _stored_pairs(stored.get("experiment") or {}):
             try:
                 digest = _file_md5(os.path.join(self.base_dir, name))
             except OSError:
@@ -7327,10 +7438,13 @@ class Experiment(Ingredient):
         parts = list(self.traverse_ingredients())
         outer = [(part, part.current_run, part._binder) for part in parts]
         config = _read_only(run.config) if SETTINGS.CONFIG.READ_ONLY_CONFIG else run.config
-        bound: list[tuple[Any, _Context]] = []
+        bound: list[tuple[Any, _Context]] = []  # and what outer runs have bound them to
+        busy = {id(part) for part in parts if part._binder is not None}
 
         def bind(part: Ingredient, captured: Any) -> None:
-            bound.append((captured, captured.bind(self._context(run, config, part, captured))))
+            context = captured.bind(self._context(run, config, part, captured))
+            if id(part) in busy and context is not _NO_CONTEXT:
+                bound.append((captured, context))
 
         try:
             for part in parts:
@@ -7348,8 +7462,7 @@ class Experiment(Ingredient):
                 if binder is not None:
                     part.current_run = outer_run
             for captured, context in reversed(bound):
-                if context is not _NO_CONTEXT and outer[-1][2] is not None:
-                    captured.bind(context)
+                captured.bind(context)
 
     def _collect_facts(self, run: Run) -> tuple[Config, Config, str]:
         """Return the facts about experiment and host, and the uncommitted changes."""
@@ -7394,14 +7507,16 @@ class Experiment(Ingredient):
 
     def _report(self, error: BaseException, run: Run | None, program: str) -> None:
         """Print why a command line failed, to stderr."""
-        started = run is not None and run.has_begun
+        started = run if run is not None and run.has_begun else None
         if isinstance(error, SacredError) and not started:
             message = _one_line(error)
             if isinstance(error, (ConfigError, _UsageError)) and not message.endswith("--help"):
                 message += "; see --help"
             print(f"{program}: error: {message}", file=sys.stderr)
-        elif not (started and isinstance(error, SacredInterrupt)):  # which the log has told of
-            print("".join(_format_failure(error, whole=False)), end="", file=sys.stderr)
+            return
+        if started and isinstance(error, SacredInterrupt) and started.status == _status_of(error):
+            return  # the log has told of it
+        print("".join(_format_failure(error, whole=False)), end="", file=sys.stderr)
 
     # -- built-in commands ----------------------------------------------------------------
 
@@ -7430,15 +7545,21 @@ class Experiment(Ingredient):
         _print(_format_table("Named Configurations:", [(n, d and f"# {d}") for n, d in rows]))
 
     def _save_config(self, run: Run, config_filename: str = "config.json") -> None:
-        """Write the configuration to config.json, or the file `config_filename`."""
+        """Write the configuration to config.json, or `config_filename`."""
         config = dict(run.config)
         filename = str(config.pop("config_filename", config_filename))
-        if not filename.endswith(".json"):
+        config = _jsonable(config)
+        if filename.endswith((".yaml", ".yml")):
+            data = _import_yaml(filename).safe_dump(config).encode()
+        elif filename.endswith(".json"):
+            data = _json_bytes(config)
+        else:
             raise ConfigError(
-                f"save_config writes JSON: choose a name that ends in .json, not {filename!r}"
+                f"save_config writes JSON or YAML: choose a name that ends in .json or .yaml, "
+                f"not {filename!r}"
             )
         try:
-            _replace_file(os.path.abspath(filename), _json_bytes(_jsonable(config)))
+            _replace_file(os.path.abspath(filename), data)
         except OSError as error:
             raise ConfigError(f"cannot write {filename}: {error.strerror}") from None
         print(f"Saved the configuration in {filename}")
@@ -7741,9 +7862,7 @@ def _diff_sources(basedir: str, experiments: Sequence[Config], paint: Any) -> No
     """Print the changes from the sources of one run to those of another."""
     import difflib
 
-    old, new = (
-        dict(pair for pair in e.get("sources") or () if isinstance(pair, list)) for e in experiments
-    )
+    old, new = (dict(_stored_pairs(experiment)) for experiment in experiments)
     for name in sorted({*old, *new}):
         if old.get(name) == new.get(name):
             continue
