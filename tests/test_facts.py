@@ -243,3 +243,15 @@ def test_git_that_hangs_or_answers_oddly_costs_two_seconds_at_most(place):
     path = f"{wrapper.parent}{os.pathsep}{os.environ['PATH']}"
     done = place.python("exp.py", "-F", "runs", env={"PATH": path}, timeout=15)
     assert done.code == 0 and place.run("2").run["experiment"]["repositories"] == []
+
+
+def test_description_of_a_package_is_not_taken_for_its_name(tmp_path):
+    site = tmp_path / "site-packages"
+    info = site / "distro-1.9.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: distro\nVersion: 1.9.0\n\n\nName: Antergos\nVersion: 2015\n"
+    )
+    (info / "RECORD").write_text("distro/__init__.py,,\n")
+    files = {"distro": str(site / "distro/__init__.py")}
+    assert _Distributions().find(files) == {"distro": "1.9.0"}

@@ -1827,3 +1827,249 @@ def test_times_longer_than_threads_can_wait_cost_nothing(place, how):
     assert done.code == 0 and "Error" not in done.err, done.err
     assert done.run().run["status"] == "COMPLETED" and done.run().metrics["loss"]["values"] == [1]
     check_json(place.path)
+
+
+TIMED = """
+import signal, threading, time
+
+def on_signal(*_):
+    raise TimeoutInterrupt("no time left")
+
+signal.signal(signal.SIGUSR1, on_signal)
+
+class Slow(RunObserver):
+    priority = 50
+
+    def completed_event(self, stop_time, result):
+        report("saving")
+        time.sleep(0.5)
+
+ex.observers.append(Slow())
+"""
+
+
+def test_handler_of_the_program_waits_until_the_run_is_recorded(place):
+    source = """
+    @ex.main
+    def main():
+        return 42
+    """
+    place.write(REPORT + TIMED + textwrap.dedent(source))
+    process = place.start("exp.py", "-F", "runs")
+    wait_for(lambda: "saving" in reported(place))
+    process.send_signal(signal.SIGUSR1)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 1 and "TimeoutInterrupt: no time left" in err
+    [run] = complete_runs(place.path / "runs")
+    assert run["result"] == 42
+
+
+def test_handler_of_the_program_times_a_run_out(place):
+    source = """
+    @ex.main
+    def main():
+        report("ready")
+        time.sleep(60)
+    """
+    place.write(REPORT + TIMED + textwrap.dedent(source))
+    process = place.start("exp.py", "-F", "runs")
+    wait_for(lambda: "ready" in reported(place))
+    process.send_signal(signal.SIGUSR1)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 1 and "Traceback" not in err
+    assert place.run().run["status"] == "TIMEOUT" and place.run().run["stop_time"]
+
+
+def test_timer_that_raises_at_any_moment_leaves_whole_records(place):
+    done = place(
+        """
+        import logging, random, signal, threading
+        logging.disable()
+
+        class Late(Exception):
+            pass
+
+        def on_alarm(*_):
+            raise Late
+
+        before = signal.signal(signal.SIGALRM, on_alarm)
+        ex.observers.append(FileStorageObserver("runs"))
+        ex.main(lambda: 42)
+        ends = []
+        for i in range(120):
+            signal.setitimer(signal.ITIMER_REAL, 0.0003 + i % 40 * 0.0001)
+            try:
+                ex.run()
+                ends.append("completed")
+            except Late:
+                ends.append("late")
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        assert signal.getsignal(signal.SIGALRM) is on_alarm
+        assert "late" in ends and threading.active_count() == 1
+        """,
+        script={"footer": ""},
+    )
+    assert done.code == 0, done.err
+    runs = list(load_runs(place.path / "runs"))
+    assert {run["status"] for run in runs} <= {"COMPLETED", "FAILED"} and len(runs) > 100
+    check_json(place.path)
+
+
+@pytest.mark.parametrize(
+    "again", ["os.makedirs(_run.dir)", "_run.add_artifact('exp.py')", "_run.log_scalar('x', 1)"]
+)
+def test_removed_directory_that_somebody_makes_again_is_whole_in_the_end(place, again):
+    done = place(
+        f"""
+        import os, shutil, time
+
+        @ex.main
+        def main(_run):
+            _run.info["important"] = 1
+            while '"important"' not in open(_run.dir + "/info.json").read():
+                time.sleep(0.01)
+            shutil.rmtree(_run.dir, ignore_errors=True)
+            shutil.rmtree(_run.dir, ignore_errors=True)
+            {again}
+            time.sleep(0.2)
+            return 7
+        """,
+        "-F", "runs", "-b", "0.05",
+    )  # fmt: skip
+    assert done.code == 0 and "was removed during the run" in done.err
+    [run] = complete_runs(place.path / "runs")
+    assert run["result"] == 7 and run["info"] == {"important": 1} and "seed" in run["config"]
+
+
+def test_status_is_written_though_the_metrics_find_no_room(place):
+    with small_disk(place.path / "disk", "3m"):
+        done = place(
+            """
+            import os
+
+            @ex.main
+            def main(_run):
+                for i in range(6000):
+                    _run.log_scalar("loss", i / 7)
+                while not open(_run.dir + "/metrics.jsonl").read().count("\\n") == 6000:
+                    pass
+                room = os.statvfs("disk")
+                with open("disk/filler", "wb") as file:
+                    file.write(b"x" * (room.f_bavail * room.f_frsize - 60_000))
+                return 42
+            """,
+            "-F", "disk/runs", "-b", "0.05",
+        )  # fmt: skip
+        [run] = load_runs(place.path / "disk/runs")
+        assert run["status"] == "COMPLETED" and run["result"] == 42, done.err
+        assert len(run["metrics"]["loss"]["values"]) == 6000
+
+
+def test_time_follows_a_clock_that_runs_ahead(place):
+    """As after the machine has slept: the monotonic clock has not counted that time."""
+    done = place(
+        """
+        import time
+        real, offset = time.time, [0]
+        time.time = lambda: real() + offset[0]
+
+        @ex.main
+        def main(_run):
+            offset[0] = 8 * 3600
+            time.sleep(0.2)
+        """,
+        "-F", "runs", "-b", "0.05",
+    )  # fmt: skip
+    [run] = load_runs(place.path / "runs")
+    assert run["stop_time"][:13] > run["start_time"][:13] and "Completed after 0:00:0" in done.err
+
+
+@pytest.mark.parametrize(
+    "end", ["return weakref.proxy(Gone())", "sys.exit(weakref.proxy(Gone()))", "raise Strange"]
+)
+def test_what_cannot_even_be_asked_ends_a_run_as_well(place, end):
+    done = place(
+        f"""
+        import sys, weakref
+
+        class Gone:
+            pass
+
+        class Strange(SacredInterrupt):
+            @property
+            def STATUS(self):
+                raise RuntimeError
+
+        @ex.main
+        def main():
+            {end}
+        """,
+        "-F", "runs",
+    )  # fmt: skip
+    assert place.run().run["status"] in ("COMPLETED", "FAILED"), done.err
+    assert place.run().run["stop_time"]
+
+
+def test_terminated_run_does_not_wait_for_threads_that_never_end(place):
+    place.write(
+        """
+        import queue, threading, time
+
+        @ex.main
+        def main():
+            threading.Thread(target=queue.Queue().get).start()
+            print("ready", flush=True)
+            time.sleep(60)
+        """
+    )
+    process = place.start("exp.py", "-F", "runs")
+    process.stdout.readline()
+    process.terminate()
+    check_interrupted(place, process, signal.SIGTERM)
+
+
+def test_signal_that_the_main_function_catches_leaves_the_handlers_as_they_were(place):
+    done = place(
+        """
+        import os, signal, time
+
+        @ex.main
+        def main():
+            try:
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(10)
+            except KeyboardInterrupt:
+                return 5
+
+        before = signal.getsignal(signal.SIGINT)
+        assert ex.run_commandline(["exp", "-F", "runs"]).status == "COMPLETED"
+        assert signal.getsignal(signal.SIGINT) is before
+        """,
+        script={"footer": ""},
+    )
+    assert done.code == 0, done.err
+
+
+def test_removed_directory_costs_other_observers_nothing(place):
+    done = place(
+        """
+        import shutil, time
+        ex.observers += [FileStorageObserver("a"), FileStorageObserver("b")]
+
+        def wait_for(text):
+            while text not in open("b/1/cout.txt").read():
+                time.sleep(0.01)
+
+        @ex.main
+        def main():
+            print("early", flush=True)
+            wait_for("early")
+            shutil.rmtree("a/1", ignore_errors=True)
+            print("late", flush=True)
+            wait_for("late")
+        """,
+        "-b", "0.05",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    lines = (place.path / "b/1/cout.txt").read_text().splitlines()
+    assert "early" in lines and "late" in lines

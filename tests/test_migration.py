@@ -1,7 +1,9 @@
 """What published experiments do with Sacred works here, their import lines changed."""
 
+import copy
 import logging
 import os
+import pickle
 
 import pytest
 from helpers import strict
@@ -720,3 +722,121 @@ def test_documentation_is_that_of_the_defining_file(place):
     place.write(source, "other.py", header="", footer="")
     done = place.python("-c", "import other; print(other.ex.doc)")
     assert done.out == "How it is done.\n"
+
+
+def test_settings_can_be_patched_copied_and_probed(monkeypatch):
+    from unittest import mock
+
+    with mock.patch.object(SETTINGS, "CAPTURE_MODE", "sys"):
+        assert SETTINGS.CAPTURE_MODE == "sys"
+    with monkeypatch.context() as patched:
+        patched.setattr(SETTINGS, "CAPTURE_MODE", "no")
+        patched.setitem(SETTINGS, "DISCOVER_SOURCES", "sys")
+    assert SETTINGS.CAPTURE_MODE is None and SETTINGS["DISCOVER_SOURCES"] == "imported"
+    for other in (
+        copy.copy(SETTINGS),
+        copy.deepcopy(SETTINGS),
+        pickle.loads(pickle.dumps(SETTINGS)),
+    ):
+        assert other == SETTINGS and other.CONFIG.READ_ONLY_CONFIG is True
+    copy.deepcopy(SETTINGS).CONFIG.READ_ONLY_CONFIG = False
+    assert SETTINGS.CONFIG.READ_ONLY_CONFIG is True
+    assert not hasattr(SETTINGS, "NOPE") and getattr(SETTINGS, "NOPE", 5) == 5
+    with pytest.raises(SettingError, match="no setting 'NOPE'"):
+        SETTINGS.NOPE
+
+
+def test_host_info_getters_have_the_names_of_sacred(place):
+    done = place(
+        """
+        @host_info_getter
+        def get_ram():
+            return 16
+
+        @host_info_getter(name="greeting")
+        def hello():
+            return "hi"
+
+        ex.main(lambda: None)
+        """,
+        "-F", "runs",
+    )  # fmt: skip
+    host = done.run().run["host"]
+    assert host["get_ram"] == 16 and host["greeting"] == "hi"
+
+
+def test_built_in_commands_are_among_the_commands(ex, capsys):
+    ex.add_config(a=1)
+    ex.main(lambda _run: ex.commands["print_config"](_run))
+    ex.run()
+    assert "  a = 1\n" in capsys.readouterr().out
+    assert [name for name, _ in ex.gather_commands()][:1] == ["print_config"]
+
+
+def test_nested_run_of_another_experiment_gives_shared_ingredients_back(ex):
+    data = Ingredient("data")
+    data.add_config(q=1)
+    load = data.capture(lambda q: q)
+    other = Experiment("other", ingredients=[data], base_dir=ex.base_dir, save_git_info=False)
+    other.main(lambda: load())
+    ex.ingredients.append(data)
+    ex.main(lambda: [load(), other.run(config_updates={"data.q": 9}).result, load()])
+    assert ex.run(config_updates={"data.q": 3}).result == [3, 9, 3]
+
+
+def test_stored_sources_are_no_sources(place):
+    source = "SETTINGS.DISCOVER_SOURCES = 'dir'\nex.main(lambda: None)\n"
+    for _ in range(3):
+        assert place(source, "-F", "runs").code == 0
+    assert len(list((place.path / "runs/_sources").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [
+        ('{"py/tuple": [1, {"py/tuple": [2]}]}', "(1, (2,))"),
+        ('{"json://1": 5, "json://null": 6}', "{1: 5, None: 6}"),
+        ('{"py/object": "numpy.ndarray", "dtype": "int64", "values": [1, 2]}', "[1, 2]"),
+        ('{"py/object": "numpy.float64", "dtype": "float64", "value": 0.5}', "0.5"),
+    ],
+)
+def test_configurations_that_sacred_wrote_are_read(place, entry, value):
+    (place.path / "old.json").write_text(f'{{"x": {entry}}}')
+    done = place("ex.add_config(x=None)\nex.main(lambda x: print(repr(x)))\n", "with", "old.json")
+    assert done.out == f"{value}\n", done.err
+
+
+def test_pickled_objects_of_sacred_are_refused(place):
+    (place.path / "old.json").write_text('{"x": {"py/type": "torch.nn.ReLU"}}')
+    done = place("ex.add_config(x=None)\nex.main(lambda: None)\n", "with", "old.json")
+    assert done.code == 1 and "old.json holds a pickled object" in done.err
+
+
+def test_overridden_run_may_run_twice_and_sees_plain_values(place):
+    script = {
+        "header": """
+import os, signal, time
+from minisacred import Experiment
+
+class Twice(Experiment):
+    def run(self, command_name=None, config_updates=None, *args, **kwargs):
+        assert config_updates == {"a": 5, "flag": False}, config_updates
+        super().run(command_name, config_updates, *args, **kwargs)
+        return super().run(command_name, config_updates, *args, **kwargs)
+
+ex = Twice("exp")
+"""
+    }
+    source = """
+    ex.add_config(a="text", flag=True)
+
+    @ex.main
+    def main(a, flag, _run):
+        assert (a, flag) == ("5", False)
+        if _run._id == "2":
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(10)
+    """
+    done = place(source, "with", "a=5", "flag=False", "-F", "runs", script=script)
+    assert done.code == -15, done.err
+    assert [place.run(n).run["status"] for n in "12"] == ["COMPLETED", "INTERRUPTED"]

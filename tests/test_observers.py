@@ -9,7 +9,14 @@ import time
 import pytest
 from helpers import strict
 
-from minisacred import FileStorageObserver, ObserverError, _json_text, _jsonable, load_runs
+from minisacred import (
+    FileStorageObserver,
+    ObserverError,
+    RunObserver,
+    _json_text,
+    _jsonable,
+    load_runs,
+)
 
 SIMPLE = """
 @ex.config
@@ -804,3 +811,58 @@ def test_each_directory_has_the_output(place, filtered):
     outputs = [(place.path / folder / "1/cout.txt").read_text() for folder in "ab"]
     assert outputs[0] == outputs[1] and " line\n" in outputs[0]
     assert ("long" in outputs[0]) != filtered
+
+
+def test_observer_that_is_called_by_another_stores_the_output_it_is_given(ex, tmp_path):
+    class Wrapping(RunObserver):
+        def __init__(self):
+            self.inner = FileStorageObserver(tmp_path)
+
+        def started_event(self, **arguments):
+            return self.inner.started_event(**arguments)
+
+        def heartbeat_event(self, **arguments):
+            self.inner.heartbeat_event(**arguments)
+
+        def completed_event(self, **arguments):
+            self.inner.completed_event(**arguments)
+
+    ex.observers.append(Wrapping())
+    ex.main(lambda: print("some output"))
+    ex.run(options={"capture": "sys"})
+    assert "some output\n" in (tmp_path / "1/cout.txt").read_text()
+
+
+def test_heir_may_mask_the_output(ex, tmp_path):
+    class Masking(FileStorageObserver):
+        def heartbeat_event(self, info, captured_out, beat_time, result):
+            super().heartbeat_event(info, captured_out.replace("hunter2", "***"), beat_time, result)
+
+    ex.observers.append(Masking(tmp_path))
+    ex.main(lambda: print("token hunter2"))
+    ex.run(options={"capture": "sys"})
+    assert "token ***\n" in (tmp_path / "1/cout.txt").read_text()
+
+
+def test_artifact_without_a_name_has_that_of_its_file(ex, tmp_path):
+    observer = FileStorageObserver(tmp_path / "runs")
+    ex.observers.append(observer)
+    (tmp_path / "model.pt").write_text("1")
+    ex.main(lambda: observer.artifact_event(name=None, filename=str(tmp_path / "model.pt")))
+    ex.run()
+    assert (tmp_path / "runs/1/model.pt").exists() and observer.run_entry["artifacts"] == [
+        "model.pt"
+    ]
+
+
+def test_keys_that_are_written_alike_keep_their_values(ex, tmp_path, caplog):
+    ex.observers.append(FileStorageObserver(tmp_path))
+
+    @ex.main
+    def main(_run):
+        _run.info["by_layer"] = {1: "int", "1": "text"}
+
+    ex.run()
+    [run] = load_runs(tmp_path)
+    assert sorted(run["info"]["by_layer"].values()) == ["int", "text"]
+    assert "info: a value of type str is recorded as its repr" in caplog.text

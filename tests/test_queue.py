@@ -1412,3 +1412,46 @@ def test_id_may_be_given_as_load_runs_yields_it(place):
         script={"footer": ""},
     )
     assert done.out == "5\n", done.err
+
+
+def test_program_that_changes_its_directory_is_started_again(place):
+    place.write(TWO, name="exp.py", footer="")
+    text = "import os\nos.chdir(os.path.dirname(os.path.abspath(__file__)))\n"
+    text += "import sys; sys.path.insert(0, '..')\nfrom exp import ex\nex.run_commandline()\n"
+    place.write(text, name="tools/run.py", header="", footer="")
+    assert place.python("tools/run.py", "-q", "-F", place.path / "runs").code == 0
+    assert work(place).code == 0 and place.run().run["result"] == 1
+
+
+def test_run_that_a_test_runner_queued_is_started_by_its_script(place):
+    place.write(TWO, name="exp.py")
+    text = "from exp import ex\nex.run_commandline(['exp', '-q', '-F', 'runs'])\n"
+    place.write(text, name="runner.py", header="", footer="")
+    assert place.python("-c", "import runner").code == 0
+    assert work(place).code == 0 and place.run().run["result"] == 1
+
+
+def test_empty_option_is_kept(place):
+    header = """
+from minisacred import *
+
+@cli_option("-o", "--opt")
+def opt(value, run):
+    run.info["opt"] = value
+
+ex = Experiment("exp", additional_cli_options=[opt])
+"""
+    source = "ex.main(lambda _run: _run.info)\n"
+    script = {"header": header}
+    assert place(source, "-q", "-F", "runs", "--opt=", script=script).code == 0
+    assert work(place).code == 0 and place.run().run["result"] == {"opt": ""}
+
+
+def test_damaged_metrics_of_sacred_are_left_out_with_a_warning(place):
+    place.write(TWO)
+    assert place.python("exp.py", "-q", "-F", "runs").code == 0
+    (place.path / "runs/1/metrics.jsonl").unlink()
+    (place.path / "runs/1/metrics.json").write_text('{"m": {"ste')
+    done = place.python("exp.py", "--start-queued", "1", "-F", "runs")
+    assert done.code == 0 and "metrics.json is damaged" in done.err
+    assert place.run().run["result"] == 1

@@ -851,3 +851,51 @@ def test_fields_of_a_class_are_no_entries(ex):
     ex.add_config(Options())
     ex.main(lambda x: x)
     assert entries(run(ex)) == {"x": 1}
+
+
+def test_values_keep_their_types_in_dictionaries_that_only_updates_have(ex):
+    @ex.config
+    def config():
+        d = {}
+        if "sub" not in d:
+            d["sub"] = {}
+        d["sub"]["x"] = 1.5
+        d["sub"]["name"] = "abc"
+        d["sub"]["flag"] = True
+
+    ex.main(lambda d: d)
+    done = ex.run_commandline("exp with d.sub.x=2 d.sub.name=5 d.sub.flag=no")
+    assert repr(done.config["d"]) == "{'sub': {'x': 2.0, 'name': '5', 'flag': False}}"
+
+
+def test_scope_that_lets_go_of_a_parameter_leaves_the_entry(ex):
+    ex.add_config(d={"a": 1})
+
+    @ex.config
+    def config(d):
+        e = d["a"]
+        del d
+
+    ex.main(lambda d, e: None)
+    assert entries(run(ex)) == {"d": {"a": 1}, "e": 1}
+
+
+def test_elements_may_come_later(ex):
+    @ex.config
+    def first():
+        row = (1, 2)
+        row = (*row, 3)
+        layers = [1, 2]
+
+    @ex.config
+    def second(layers):
+        layers.append(3)
+        total = sum(layers)
+
+    ex.main(lambda row, layers, total: None)
+    done = run(ex, {"row.2": 9, "layers.2": 9})
+    assert entries(done) == {"row": (1, 2, 9), "layers": [1, 2, 9], "total": 12}
+    with pytest.raises(InvalidConfigError, match="layers.5: index out of range"):
+        run(ex, {"layers.5": 9})
+    with pytest.raises(InvalidConfigError, match="row.5: index out of range"):
+        run(ex, {"row.5": 9})

@@ -1214,3 +1214,12 @@ def test_database_is_the_same_however_its_url_is_written(db, place):
     place.write(source, header=IMPORTS)
     done = place.python("exp.py", "-m", f"{url.replace('mongodb://', '')}:{name}")
     assert done.code == 0 and db.runs.count_documents({}) == 1, done.err
+
+
+def test_observers_of_different_servers_are_different(db):
+    one = minisacred.MongoObserver(db_name=db.name, client=db.client)
+    with pymongo.MongoClient(db.server.url) as client:
+        two = minisacred.MongoObserver(db_name=db.name, client=client)
+        assert one != two and one == minisacred.MongoObserver(db_name=db.name, client=db.client)
+    ports = [minisacred.MongoObserver("localhost", db.name, port=port) for port in (1, 2)]
+    assert ports[0] != ports[1] and len({*ports, *ports}) == 2
