@@ -4716,10 +4716,13 @@ class _SignalGuard:
         return self
 
     def __exit__(self, kind: Any, *_: Any) -> None:
-        for number, old in self._old.items():
-            is_dying = self._is_commandline and number == self.raised and kind is KeyboardInterrupt
-            signal.signal(number, self._handle_late if is_dying else old)
-        self._let_others()
+        try:
+            self._let_others()
+        finally:
+            is_dying = self._is_commandline and kind is KeyboardInterrupt
+            for number, old in self._old.items():
+                is_its = is_dying and number == self.raised
+                signal.signal(number, self._handle_late if is_its else old)
 
     def release(self) -> None:
         """From now on raise; a signal that came before raises here."""
@@ -4739,9 +4742,9 @@ class _SignalGuard:
     def _put_off_others(self) -> None:
         """Have the program's own handlers wait: what they raise would cost the record."""
         if threading.current_thread() is threading.main_thread():
-            for number in signal.valid_signals() - self._old.keys() - self._put_off.keys():
+            for number in signal.valid_signals() - self._put_off.keys():
                 handler = signal.getsignal(number)
-                if callable(handler):
+                if callable(handler) and handler != self._handle:
                     self._put_off[number] = handler
                     signal.signal(number, self._remember)
 

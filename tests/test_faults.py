@@ -2073,3 +2073,31 @@ def test_removed_directory_costs_other_observers_nothing(place):
     assert done.code == 0, done.err
     lines = (place.path / "b/1/cout.txt").read_text().splitlines()
     assert "early" in lines and "late" in lines
+
+
+def test_handler_that_the_main_function_installs_waits_as_well_and_is_put_back(place):
+    done = place(
+        """
+        import os, signal
+
+        class Saving(FileStorageObserver):
+            def completed_event(self, **arguments):
+                os.kill(os.getpid(), signal.SIGTERM)
+                super().completed_event(**arguments)
+
+        def save(*_):
+            print("saved", [run["status"] for run in __import__("minisacred").load_runs("runs")])
+
+        ex.observers.append(Saving("runs"))
+
+        @ex.main
+        def main():
+            signal.signal(signal.SIGTERM, save)
+
+        before = signal.getsignal(signal.SIGTERM)
+        ex.run_commandline(["exp"])
+        assert signal.getsignal(signal.SIGTERM) is before
+        """,
+        script={"footer": ""},
+    )
+    assert done.code == 0 and done.out == "saved ['COMPLETED']\n", done.err
