@@ -733,6 +733,8 @@ class _Record:
 
 def _held(value: Any, fixing: _Fixing, path: Path) -> Any:
     """Return a fixed value all of whose lists and dictionaries keep what is in them."""
+    if isinstance(value, _Typed):
+        value = value.tree if isinstance(value.value, dict) else value.value
     if isinstance(value, dict):
         return _FixedDict({}, fixing, value, path)
     return _FixedList(value, fixing, value, path) if isinstance(value, list) else value
@@ -760,9 +762,7 @@ class _FixedDict(_Dict):
                 self.unassigned.discard(key)
             elif key not in self:
                 self.unassigned.add(key)
-                tree = fix.tree if isinstance(fix, _Typed) and isinstance(fix.value, dict) else fix
-                value = tree if isinstance(tree, dict) else _settled(tree)
-                value = _held(value, self.fixing, (*self.path, str(name)))
+                value = _held(fix, self.fixing, (*self.path, str(name)))
             else:
                 continue
             self.kept[key] = value
@@ -7026,21 +7026,7 @@ class Experiment(Ingredient):
             token = None
             _check_startable(stored, claim, resume)
         meta = {k: v for k, v in (stored.get("meta") or {}).items() if k != "worker"}
-        known = {option.long for option in self._options()}  # Sacred records more, and all of them
-        recorded = {
-            k: v
-            for k, v in meta.get("options", {}).items()
-            if k in known and v not in (None, False)
-        }
-        kept = {k: v for k, v in recorded.items() if k not in _PASSING_OPTIONS}
-        if "--mongo_db" in recorded and "mongo_db" not in options:
-            if "***" in recorded["--mongo_db"]:
-                notes.append(
-                    "what MongoDB has of this run stays as it is, without -m and a password"
-                )
-            else:
-                kept["--mongo_db"] = recorded["--mongo_db"]
-        options = {**kept, **options}
+        options = self._options_again(meta.get("options") or {}, options, notes)
         config = _without_pickle(stored["config"], stored["dir"])
         request = _Request(stored["command"], config, (), options, stored["info"], meta)
         request.is_stored = True
@@ -7062,6 +7048,19 @@ class Experiment(Ingredient):
         if not _claim(stored["dir"], number, token=token):
             raise SacredError(f"run {run._id!r} has been claimed by another process just now")
         return run
+
+    def _options_again(self, recorded: Config, options: Config, notes: list[str]) -> Config:
+        """Return the options that a run was recorded with, and those of now over them."""
+        known = {option.long for option in self._options()}  # Sacred records more, and all of them
+        given = {k: v for k, v in recorded.items() if k in known and v not in (None, False)}
+        kept = {k: v for k, v in given.items() if k not in _PASSING_OPTIONS}
+        if "--mongo_db" in given and "mongo_db" not in options:
+            if "***" in given["--mongo_db"]:
+                text = "what MongoDB has of this run stays as it is, without -m and a password"
+                notes.append(text)
+            else:
+                kept["--mongo_db"] = given["--mongo_db"]
+        return {**kept, **options}
 
     def _basedir(self, options: Config) -> str:
         """Return the directory of runs that a command line means."""
@@ -7394,9 +7393,8 @@ class Experiment(Ingredient):
             is_module = caller.get("__name__") == "__main__" or caller.get("__package__")
             spec = caller.get("__spec__") if is_module else None
         elif caller is not main and (not spec or spec.name == "__main__"):
-            return {
-                "script": os.path.realpath(script)
-            }  # which imports the experiment, and calls it
+            # It imports the experiment, and calls it.
+            return {"script": os.path.realpath(script)}
         return {"module": spec.name} if spec and spec.name != "__main__" else {}
 
     def _check_run(self, run: Run, chosen: Config) -> None:
