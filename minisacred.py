@@ -3474,8 +3474,7 @@ class FileStorageObserver(_Recorder):
         self._sources: dict[str, str] = {}  # name → where it is stored
         self._stored: set[str] = set()  # the files that are perhaps not on the disk yet
         self._info_state = self._info_data = b""
-        #: Of another's cout.txt that is copied: its inode, and how much of it has been.
-        self._copied: tuple[int, int] | None = None
+        self._source: Any = None  # another observer's cout.txt, which is copied
         self._metrics: dict[str, dict[str, list[str]]] = {}
 
     # -- events (described in RunObserver) ------------------------------------------------
@@ -3746,18 +3745,30 @@ class FileStorageObserver(_Recorder):
 
     def _copy_output(self) -> None:
         """Copy what is new of the output if it is another observer's file that takes it."""
-        if self.output_file in (None, self.output_path) or not os.path.exists(self.output_file):
+        if self.output_file is None or self.output_file == self.output_path:
             return
         if self.is_filtered:
             _copy_as(self.output_file, self._path("cout.txt"))
             return
-        with open(self.output_file, "rb") as source:
-            found = os.fstat(source.fileno())
-            inode, begin = self._copied or (found.st_ino, self.output_start)
-            source.seek(begin if inode == found.st_ino and begin <= found.st_size else 0)
-            for block in iter(lambda: source.read(1 << 20), b""):
-                self._append("cout.txt", block)
-                self._copied = found.st_ino, source.tell()
+        while os.path.exists(self.output_file):
+            if self._source is None:
+                self._source = open(self.output_file, "rb")
+                self._source.seek(self.output_start)
+                self.output_start = 0  # of the next, if somebody removes this one
+            for block in iter(lambda: self._source.read(1 << 20), b""):
+                try:
+                    self._append("cout.txt", block)
+                except OSError:
+                    self._source.seek(-len(block), os.SEEK_CUR)
+                    raise
+            if os.path.samestat(os.fstat(self._source.fileno()), os.stat(self.output_file)):
+                return
+            self._close_source()
+
+    def _close_source(self) -> None:
+        if self._source is not None:
+            self._source.close()
+            self._source = None
 
     def _save_info(self, info: Config) -> None:
         """Write info.json if the info has changed: marshal finds that out much faster than json."""
@@ -3812,6 +3823,7 @@ class FileStorageObserver(_Recorder):
         finally:  # metrics.jsonl has them, too
             self._save_run()
         self._copy_output()
+        self._close_source()
         folders = {os.path.dirname(path) for path in self._stored}
         _sync(*map(self._path, _OWN_FILES), *self._stored, *folders, self._path())
         self._stored.clear()

@@ -1223,3 +1223,5 @@ def test_observers_of_different_servers_are_different(db):
         assert one != two and one == minisacred.MongoObserver(db_name=db.name, client=db.client)
     ports = [minisacred.MongoObserver("localhost", db.name, port=port) for port in (1, 2)]
     assert ports[0] != ports[1] and len({*ports, *ports}) == 2
+    for observer in ports:
+        observer._client.close()
