@@ -284,7 +284,7 @@ class _Settings(dict):  # type: ignore[type-arg]
 SETTINGS = _Settings(
     CAPTURE_MODE=None,  #: "no", "sys" or "fd"; None chooses what suits the process
     DEFAULT_BEAT_INTERVAL=10.0,  #: seconds between two heartbeats
-    OBSERVER_TIMEOUT=10.0,  #: seconds that the end of a run waits for a hanging observer
+    OBSERVER_TIMEOUT=10.0,  #: seconds that the end waits for observers that hang, and for threads
     DISCOVER_SOURCES="imported",  #: "imported" (or "sys"), "dir" (all below base_dir) or "none"
     DISCOVER_DEPENDENCIES="imported",  #: "imported" (or "sys"), "pkg" (all installed) or "none"
     CONFIG=_Settings(
@@ -1345,24 +1345,36 @@ def _one_line(error: object) -> str:
         return "(it cannot be printed)"
 
 
-def _without_pickle(value: Any, path: str) -> Any:
-    """Return what jsonpickle, by which Sacred writes configurations, has made of plain values."""
+def _unpickled(value: Any) -> Any:
     if isinstance(value, list):
-        return [_without_pickle(item, path) for item in value]
+        return [_unpickled(item) for item in value]
     if not isinstance(value, dict):
         return value
     if value.keys() == {"py/tuple"}:
-        return tuple(_without_pickle(value["py/tuple"], path))
-    if str(value.get("py/object")).startswith("numpy.") and value.keys() & {"value", "values"}:
-        return value["value"] if "value" in value else value["values"]
-    for key in value:
+        return tuple(_unpickled(value["py/tuple"]))
+    plain = value.get("value", value.get("values"))
+    if str(value.get("py/object")).startswith("numpy.") and not isinstance(plain, (str, dict)):
+        return plain  # a large array is compressed
+    made = {}
+    for key, item in value.items():
+        if isinstance(key, str) and key.startswith("json://"):
+            key = json.loads(key[7:])
         if isinstance(key, str) and key.startswith("py/"):
-            raise ConfigError(f"{path} holds a pickled object: {_one_line(value)[:80]}")
-    is_json = {key: isinstance(key, str) and key.startswith("json://") for key in value}
-    return {
-        json.loads(key[7:]) if is_json[key] else key: _without_pickle(item, path)
-        for key, item in value.items()
-    }
+            raise ValueError
+        made[key] = _unpickled(item)
+    return made
+
+
+def _without_pickle(entries: Config, path: str) -> Config:
+    """Return what jsonpickle, by which Sacred writes configurations, has made of plain values.
+
+    Raises:
+        ConfigError: there are others among them.
+    """
+    try:
+        return {key: _unpickled(value) for key, value in entries.items()}
+    except (ValueError, TypeError):
+        raise ConfigError(f"{path} holds pickled objects; write their values instead") from None
 
 
 def _read_config_file(path: str) -> Config:
@@ -1385,7 +1397,7 @@ def _read_config_file(path: str) -> Config:
         raise ConfigError(f"config file {path} is malformed: {_one_line(error)}") from None
     if not isinstance(entries, dict):
         raise ConfigError(f"config file {path} holds no mapping of names to values at its top")
-    return dict(_without_pickle(entries, path))
+    return _without_pickle(entries, path)
 
 
 def _load_toml(file: Any) -> Any:
@@ -3735,12 +3747,10 @@ class FileStorageObserver(_Recorder):
 
     def _store_output(self, text: str) -> None:
         """Store the output as an heir or another observer, which calls this one, wants it."""
-        data = text.encode("utf-8", "replace")
-        stored = (
-            _read_file(self._path("cout.txt")) if os.path.exists(self._path("cout.txt")) else b""
-        )
-        if data.decode("utf-8") != stored.decode("utf-8", "replace"):
-            self._write("cout.txt", data)
+        path = self._path("cout.txt")
+        stored = _read_file(path).decode("utf-8", "replace") if os.path.exists(path) else ""
+        if not stored.startswith(text):  # a child may go on printing
+            self._write("cout.txt", text.encode("utf-8", "replace"))
             self.output_file = None  # it has this one
 
     def _copy_output(self) -> None:
@@ -3956,7 +3966,7 @@ class MongoObserver(_Recorder):
         patience = {name: ms for name, ms in patience.items() if name.lower() not in given}
         self._pymongo = pymongo
         #: What tells it from observers of other servers.
-        address = (url or "").replace("mongodb://", ""), sorted(kwargs.items(), key=str)
+        address = (url or "").replace("mongodb://", ""), kwargs.get("host"), kwargs.get("port")
         self._server = address if client is None else id(client)
         try:
             self._client = client or pymongo.MongoClient(url, **{**patience, **kwargs})
@@ -4707,7 +4717,8 @@ class _SignalGuard:
         self._is_commandline = is_commandline
         self._numbers = [signal.SIGINT, signal.SIGTERM] if is_commandline else [signal.SIGINT]
         self._old: dict[int, Any] = {}
-        self._put_off: dict[int, Any] = {}  # the program's own handlers, and what has come for them
+        #: At the end, the program's own handlers, and the signals that have come for them.
+        self._put_off: dict[int, Any] = {}
         self._came: list[int] = []
         self._is_holding = self._is_starting = True
         self._pending: int | None = None
@@ -4724,7 +4735,6 @@ class _SignalGuard:
                     signal.signal(number, self._handle)
         if hasattr(os, "register_at_fork"):
             _protect_forks()
-        self._put_off_others()
         return self
 
     def __exit__(self, kind: Any, *_: Any) -> None:
@@ -4739,7 +4749,6 @@ class _SignalGuard:
     def release(self) -> None:
         """From now on raise; a signal that came before raises here."""
         self._is_holding = self._is_starting = False
-        self._let_others()
         self.raise_pending()
 
     def hold(self) -> None:
@@ -4766,11 +4775,11 @@ class _SignalGuard:
     def _let_others(self) -> None:
         """Put the program's own handlers back, and let them handle what came meanwhile."""
         for number, handler in self._put_off.items():
-            signal.signal(number, handler)
-        self._put_off.clear()
-        came, self._came = self._came, []
-        for number in came:
-            signal.raise_signal(number)
+            if signal.getsignal(number) == self._remember:
+                signal.signal(number, handler)
+        with contextlib.ExitStack() as stack:  # each of them, though others may raise
+            for number in reversed(self._came):
+                stack.callback(self._put_off[number], number, sys._getframe())
 
     def before_all(self, number: int) -> Any:
         """Return the handler from before the outermost run."""
@@ -4820,7 +4829,7 @@ def _protect_forks() -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def in_child() -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in signal.valid_signals():
             guard = getattr(signal.getsignal(number), "__self__", None)
             if isinstance(guard, _SignalGuard):
                 signal.signal(number, guard.before_all(number))
@@ -5132,22 +5141,26 @@ class Run:
             raise error
 
     def _start(self) -> None:
+        """Begin; where that fails, the observers are told so."""
+        try:
+            self._announce_start()
+        except BaseException as error:
+            self.capture.stop()
+            self._withdraw(error)
+            raise
+
+    def _announce_start(self) -> None:
         """Collect the facts, tell the observers, and begin to capture and to beat."""
         self._clock = (time.time(), time.monotonic())
         self.start_time = self.heartbeat_time = _utc(self._clock[0])
         self._begun = self._clock[1]
         self.status = "RUNNING"
-        try:
-            diff = self._announce("started_event", start_time=self.start_time)
-            self._output_path = self._find_output_path()
-            output_start = 0
-            if self._output_path is not None:
-                output_start = os.path.getsize(self._output_path)
-                self._start_capture(self._output_path)
-        except BaseException as error:
-            self.capture.stop()
-            self._withdraw(error)
-            raise
+        diff = self._announce("started_event", start_time=self.start_time)
+        self._output_path = self._find_output_path()
+        output_start = 0
+        if self._output_path is not None:
+            output_start = os.path.getsize(self._output_path)
+            self._start_capture(self._output_path)
         self.has_begun = True
         for observer in filter(_is_observer, self.observers):
             observer.output_file, observer.output_start = self._output_path, output_start
@@ -5225,6 +5238,7 @@ class Run:
         for link in self.links:
             if link.is_told:
                 link.begin_end(event, **arguments)
+                link.wait_end()
             else:
                 link.let_go()
 
@@ -5589,7 +5603,9 @@ class _Request:
         self.is_stored = False  #: whether the updates are the whole configuration of a run
         #: Whether it is a command line, and that of the process itself.
         self.is_commandline = self.is_program = False
-        self.run: Run | None = None  #: what `Experiment.run` has made of it
+        #: What `Experiment.run` has made of it, and what bound the functions when it was asked.
+        self.run: Run | None = None
+        self.binder: Any = None
         #: Of a sweep: for each dimension the choices, as (updates, named configs).
         self.over: list[list[tuple[Config, list[str]]]] = []
 
@@ -5765,11 +5781,12 @@ def _die_of(number: int) -> None:
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(number, again)
+        timer = threading.Timer(SETTINGS.OBSERVER_TIMEOUT, os.kill, (os.getpid(), number))
+        timer.daemon = True
         if number == signal.SIGTERM:  # who sends it does not wait for threads that never end
-            timer = threading.Timer(3, os.kill, (os.getpid(), number))
-            timer.daemon = True
             timer.start()
         threading._shutdown()  # type: ignore[attr-defined]  # waits for threads, as Python does
+        timer.cancel()
     atexit._run_exitfuncs()
     _flush_streams()
     if os.name == "posix":
@@ -6851,7 +6868,9 @@ class Experiment(Ingredient):
             BaseException: whatever the main function raises, unchanged.
         """
         __tracebackhide__ = True  # IPython and pytest leave this frame out
-        asked = None if self._binder else self._asked  # runs that are nested have other reasons
+        asked = self._asked
+        if asked is not None and self._binder is not asked.binder:
+            asked = None  # a run that is nested in the one that was asked for
         if asked is not None:
             config_updates = _retyped(config_updates or {}, asked.updates)
         request = _Request(command_name, config_updates, named_configs, options, info, meta_info)
@@ -6898,7 +6917,7 @@ class Experiment(Ingredient):
             SystemExit: with 1 when the run failed or the configuration is wrong, with 2 when
                 the command line is, else with what the main function gave to `sys.exit`.
         """
-        request = _Request()
+        outer, request = self._asked, _Request()
         program, debug = "", False
         try:
             if isinstance(argv, str):
@@ -6906,7 +6925,8 @@ class Experiment(Ingredient):
 
                 argv = shlex.split(argv)
             program, *arguments = sys.argv if argv is None else argv
-            is_program, program = [program] == sys.argv[:1], os.path.basename(program)
+            is_program = [program] == sys.argv[:1] or bool(arguments and arguments == sys.argv[1:])
+            program = os.path.basename(program)
             with _ConsoleLogging(self.logger):
                 request = _parse_command_line(arguments, self._options())
                 request.is_program = is_program
@@ -6916,7 +6936,7 @@ class Experiment(Ingredient):
                     return None
                 if request.over:
                     sys.exit(self._sweep(request))
-                self._asked = request
+                self._asked, request.binder = request, self._binder
                 # By this name, and with plain values, for an heir may have overridden it.
                 updates, names = _settled(request.updates), request.named_configs
                 options = request.options
@@ -6940,7 +6960,7 @@ class Experiment(Ingredient):
                 pdb.post_mortem(_user_traceback(error.__traceback__) or error.__traceback__)
             sys.exit(getattr(error, "exit_code", 1) if run is None else 1)
         finally:
-            self._asked = None
+            self._asked = outer
 
     # -- during a run ---------------------------------------------------------------------
 
@@ -7401,11 +7421,10 @@ class Experiment(Ingredient):
         """Return how to start the program again, where that is not by its mainfile."""
         caller, main = self._caller, vars(sys.modules["__main__"])
         spec, script = main.get("__spec__"), main.get("__file__")
-        if not (is_program and script):
+        if not (is_program and script):  # else the program calls the experiment by its arguments
             is_module = caller.get("__name__") == "__main__" or caller.get("__package__")
             spec = caller.get("__spec__") if is_module else None
         elif caller is not main and (not spec or spec.name == "__main__"):
-            # It imports the experiment, and calls it.
             return {"script": os.path.realpath(script)}
         return {"module": spec.name} if spec and spec.name != "__main__" else {}
 

@@ -410,3 +410,21 @@ def test_what_a_terminal_cannot_show_is_escaped(place):
     ascii_only = {"PYTHONIOENCODING": "ascii"}
     assert "name = '\\xe4'  # gr\\xf6\\xdfe" in place(source, "print_config", env=ascii_only).out
     assert "Gr\\xf6\\xdfe." in place(source, "--help", env=ascii_only).out
+
+
+def test_command_line_inside_a_run_is_one_as_well(place):
+    done = place(
+        """
+        ex.add_config(name="x", b=False, f=1.0)
+
+        @ex.command
+        def train(name, b, f):
+            return (name, b, f)
+
+        @ex.main
+        def main():
+            run = ex.run_commandline(["exp", "train", "with", "name=5", "b=yes", "f=2"])
+            print(repr(run.result))
+        """
+    )
+    assert done.out == "('5', True, 2.0)\n", done.err

@@ -806,10 +806,20 @@ def test_configurations_that_sacred_wrote_are_read(place, entry, value):
     assert done.out == f"{value}\n", done.err
 
 
-def test_pickled_objects_of_sacred_are_refused(place):
-    (place.path / "old.json").write_text('{"x": {"py/type": "torch.nn.ReLU"}}')
+@pytest.mark.parametrize(
+    "entry",
+    [
+        '{"py/type": "torch.nn.ReLU"}',
+        '{"py/object": "numpy.ndarray", "dtype": "float64", "values": "eJxjYACBB/YMg5QGAND2Fm0="}',
+        '{"json://{\\"py/tuple\\": [1, 2]}": 3}',
+        '{"json://bad": 1}',
+        '{"py/tuple": 5}',
+    ],
+)
+def test_pickled_objects_of_sacred_are_refused(place, entry):
+    (place.path / "old.json").write_text(f'{{"x": {entry}}}')
     done = place("ex.add_config(x=None)\nex.main(lambda: None)\n", "with", "old.json")
-    assert done.code == 1 and "old.json holds a pickled object" in done.err
+    assert done.code == 1 and "old.json holds pickled objects" in done.err
 
 
 def test_overridden_run_may_run_twice_and_sees_plain_values(place):

@@ -1455,3 +1455,12 @@ def test_damaged_metrics_of_sacred_are_left_out_with_a_warning(place):
     done = place.python("exp.py", "--start-queued", "1", "-F", "runs")
     assert done.code == 0 and "metrics.json is damaged" in done.err
     assert place.run().run["result"] == 1
+
+
+def test_driver_that_names_the_program_itself_is_started_again(place):
+    place.write(TWO, name="exp.py", footer="")
+    text = "import sys\nfrom exp import ex\nex.run_commandline(['train'] + sys.argv[1:])\n"
+    place.write(text, name="driver.py", header="", footer="")
+    done = place.python("driver.py", "over", "x=4,5", "-F", "runs")
+    assert done.code == 0, done.out
+    assert [run["result"] for run in load_runs(place.path / "runs")] == [4, 5]

@@ -762,3 +762,86 @@ def test_another_signal_soon_after_the_first_is_no_repetition(place):
         "-F", "runs",
     )  # fmt: skip
     assert done.run().run["status"] == "INTERRUPTED" and done.code == -15
+
+
+def test_handler_of_the_program_interrupts_an_observer_that_hangs_at_the_start(place):
+    done = place(
+        """
+        import signal, time
+
+        class Late(Exception):
+            pass
+
+        def on_alarm(*_):
+            raise Late
+
+        class Hanging(RunObserver):
+            def started_event(self, **arguments):
+                signal.setitimer(signal.ITIMER_REAL, 0.1)
+                time.sleep(60)
+
+        signal.signal(signal.SIGALRM, on_alarm)
+        ex.observers += [Hanging(), FileStorageObserver("runs")]
+        ex.main(lambda: None)
+        try:
+            ex.run()
+        except Late:
+            print("late")
+        """,
+        script={"footer": ""},
+    )
+    assert done.code == 0 and done.out == "late\n", done.err
+
+
+def test_each_handler_that_waited_is_called(place):
+    done = place(
+        """
+        import os, signal
+
+        class Late(Exception):
+            pass
+
+        def on_alarm(*_):
+            raise Late
+
+        class Busy(RunObserver):
+            def completed_event(self, **arguments):
+                os.kill(os.getpid(), signal.SIGALRM)
+                os.kill(os.getpid(), signal.SIGUSR1)
+
+        signal.signal(signal.SIGALRM, on_alarm)
+        signal.signal(signal.SIGUSR1, lambda *_: print("usr1"))
+        ex.observers.append(Busy())
+        ex.main(lambda: None)
+        try:
+            ex.run()
+        except Late:
+            print("late")
+        """,
+        script={"footer": ""},
+    )
+    assert done.code == 0 and done.out == "usr1\nlate\n", done.err
+
+
+def test_fork_while_handlers_wait_has_them_back(place):
+    done = place(
+        """
+        import os, signal, time
+
+        def filter(text):
+            child = os.fork()
+            if not child:
+                time.sleep(30)
+                os._exit(0)
+            time.sleep(0.2)
+            os.kill(child, signal.SIGUSR1)
+            print("code", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+            return text
+
+        signal.signal(signal.SIGUSR1, lambda *_: os._exit(7))
+        ex.captured_out_filter = filter
+        ex.main(lambda: None)
+        """,
+        "-F", "runs",
+    )  # fmt: skip
+    assert done.code == 0 and done.out == "code 7\n", done.err
