@@ -4710,7 +4710,8 @@ class _SignalGuard:
     """Turns SIGINT and SIGTERM into KeyboardInterrupt, but not while the run is being recorded.
 
     Only in the main thread, and only signals that the program does not handle itself. SIGTERM
-    raises the very same exception: libraries handle that one well.
+    raises the very same exception: libraries handle that one well. The program's own handlers
+    wait, too, while the end is being recorded.
     """
 
     def __init__(self, is_commandline: bool) -> None:
@@ -5781,7 +5782,8 @@ def _die_of(number: int) -> None:
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(number, again)
-        timer = threading.Timer(SETTINGS.OBSERVER_TIMEOUT, os.kill, (os.getpid(), number))
+        patience = _waitable(SETTINGS.OBSERVER_TIMEOUT)
+        timer = threading.Timer(patience, os.kill, (os.getpid(), number))
         timer.daemon = True
         if number == signal.SIGTERM:  # who sends it does not wait for threads that never end
             timer.start()
