@@ -3486,6 +3486,7 @@ class FileStorageObserver(_Recorder):
         self._sources: dict[str, str] = {}  # name → where it is stored
         self._stored: set[str] = set()  # the files that are perhaps not on the disk yet
         self._info_state = self._info_data = b""
+        self._fields: dict[str, tuple[bytes, _Json]] = {}  # of run.json: state and text
         self._source: Any = None  # another observer's cout.txt, which is copied
         self._metrics: dict[str, dict[str, list[str]]] = {}
 
@@ -3605,8 +3606,15 @@ class FileStorageObserver(_Recorder):
             open(self._path(name), "ab").close()
 
     def _save_run(self) -> None:
+        """Write run.json; the text of a field that has not changed is known from the last time."""
+        import marshal
+
         try:
-            data = _json_bytes(self.run_entry)
+            for name, value in self.run_entry.items():
+                state = marshal.dumps(value)
+                if name not in self._fields or self._fields[name][0] != state:
+                    self._fields[name] = state, _Json(_json_text(value, "  "))
+            data = _json_bytes({name: self._fields[name][1] for name in self.run_entry})
         except (TypeError, ValueError):  # an heir may put in anything
             data = _json_bytes(self._clean(self.run_entry, "the record"))
         self._write("run.json", data)

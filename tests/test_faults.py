@@ -1709,7 +1709,7 @@ def test_threads_that_may_not_run_leave_the_run_alone(place):
             random.seed(5)
             thread = threading.Thread(target=second)
             thread.start()
-            while thread.is_alive():
+            while thread.is_alive() or not seen:
                 seen |= {get_a()} if ex.current_run is _run else {'other'}
             same = random.random() == random.Random(5).random()
             return len(refused), sorted(map(str, seen)), same
