@@ -764,62 +764,52 @@ def test_another_signal_soon_after_the_first_is_no_repetition(place):
     assert done.run().run["status"] == "INTERRUPTED" and done.code == -15
 
 
+#: A handler that raises, and a run whose `Late` is reported.
+LATE = """
+import os, signal, time
+
+class Late(Exception):
+    pass
+
+def on_alarm(*_):
+    raise Late
+
+def run():
+    signal.signal(signal.SIGALRM, on_alarm)
+    ex.main(lambda: None)
+    try:
+        ex.run()
+    except Late:
+        print("late")
+"""
+
+
 def test_handler_of_the_program_interrupts_an_observer_that_hangs_at_the_start(place):
-    done = place(
-        """
-        import signal, time
+    hanging = """
+class Hanging(RunObserver):
+    def started_event(self, **arguments):
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        time.sleep(60)
 
-        class Late(Exception):
-            pass
-
-        def on_alarm(*_):
-            raise Late
-
-        class Hanging(RunObserver):
-            def started_event(self, **arguments):
-                signal.setitimer(signal.ITIMER_REAL, 0.1)
-                time.sleep(60)
-
-        signal.signal(signal.SIGALRM, on_alarm)
-        ex.observers += [Hanging(), FileStorageObserver("runs")]
-        ex.main(lambda: None)
-        try:
-            ex.run()
-        except Late:
-            print("late")
-        """,
-        script={"footer": ""},
-    )
+ex.observers += [Hanging(), FileStorageObserver("runs")]
+run()
+"""
+    done = place(LATE + hanging, script={"footer": ""})
     assert done.code == 0 and done.out == "late\n", done.err
 
 
 def test_each_handler_that_waited_is_called(place):
-    done = place(
-        """
-        import os, signal
+    busy = """
+class Busy(RunObserver):
+    def completed_event(self, **arguments):
+        os.kill(os.getpid(), signal.SIGALRM)
+        os.kill(os.getpid(), signal.SIGUSR1)
 
-        class Late(Exception):
-            pass
-
-        def on_alarm(*_):
-            raise Late
-
-        class Busy(RunObserver):
-            def completed_event(self, **arguments):
-                os.kill(os.getpid(), signal.SIGALRM)
-                os.kill(os.getpid(), signal.SIGUSR1)
-
-        signal.signal(signal.SIGALRM, on_alarm)
-        signal.signal(signal.SIGUSR1, lambda *_: print("usr1"))
-        ex.observers.append(Busy())
-        ex.main(lambda: None)
-        try:
-            ex.run()
-        except Late:
-            print("late")
-        """,
-        script={"footer": ""},
-    )
+signal.signal(signal.SIGUSR1, lambda *_: print("usr1"))
+ex.observers.append(Busy())
+run()
+"""
+    done = place(LATE + busy, script={"footer": ""})
     assert done.code == 0 and done.out == "usr1\nlate\n", done.err
 
 
