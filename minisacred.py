@@ -1353,8 +1353,8 @@ def _unpickled(value: Any) -> Any:
     if value.keys() == {"py/tuple"}:
         return tuple(_unpickled(value["py/tuple"]))
     plain = value.get("value", value.get("values"))
-    if str(value.get("py/object")).startswith("numpy.") and not isinstance(plain, (str, dict)):
-        return plain  # a large array is compressed
+    if str(value.get("py/object")).startswith("numpy.") and isinstance(plain, (int, float, list)):
+        return plain  # else it is compressed, or no array at all
     made = {}
     for key, item in value.items():
         if isinstance(key, str) and key.startswith("json://"):

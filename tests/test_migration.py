@@ -810,6 +810,7 @@ def test_configurations_that_sacred_wrote_are_read(place, entry, value):
     "entry",
     [
         '{"py/type": "torch.nn.ReLU"}',
+        '{"py/object": "numpy.dtype", "dtype": "float64"}',
         '{"py/object": "numpy.ndarray", "dtype": "float64", "values": "eJxjYACBB/YMg5QGAND2Fm0="}',
         '{"json://{\\"py/tuple\\": [1, 2]}": 3}',
         '{"json://bad": 1}',
