@@ -41,7 +41,6 @@ import argparse
 import ast
 import contextlib
 import functools
-import inspect
 import io
 import itertools
 import json
@@ -62,6 +61,7 @@ import weakref
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing costs 3 ms to import; annotations are never evaluated here
     import datetime
+    import inspect  # and this takes a tenth of a short run; it is imported where it is needed
     import signal
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
     from typing import Any
@@ -893,7 +893,7 @@ def _check_indices(value: Any, fix: Any, path: str) -> None:
 class _Source:
     """Base of the config sources."""
 
-    doc: str | None = None
+    doc: str | None = None  #: what its docstring says
     #: Names of earlier entries that it may change in place: these are not merged with the old.
     changed: Set[str] = frozenset()
 
@@ -1158,11 +1158,40 @@ def _parse_function(
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature:
     """Return a signature; annotations may have names that Python 3.14, evaluating late, lacks."""
+    import inspect
+
     if sys.version_info >= (3, 14):
         from annotationlib import Format
 
         return inspect.signature(function, annotation_format=Format.FORWARDREF)
     return inspect.signature(function)
+
+
+def _is_plain(function: Any) -> bool:
+    """Tell whether a function is as `def` has made it, which says all about itself."""
+    return type(function) is types.FunctionType and not vars(function)
+
+
+def _parameters(function: Any) -> tuple[Path, Path, Path, Config]:
+    """Return the parameters that are positional only, either, and keyword only; and the defaults.
+
+    Does not import inspect for plain functions.
+    """
+    if _is_plain(function):
+        code = function.__code__
+        only, count = code.co_posonlyargcount, code.co_argcount
+        names = code.co_varnames[: count + code.co_kwonlyargcount]
+        defaults = dict(zip(names[:count][::-1], (function.__defaults__ or ())[::-1]))
+        defaults.update(function.__kwdefaults__ or {})
+        return names[:only], names[only:count], names[count:], defaults
+    known = _signature(function).parameters.values()
+
+    def of_kind(kind: str) -> Path:
+        return tuple(p.name for p in known if p.kind.name == kind)
+
+    defaults = {p.name: p.default for p in known if p.default is not p.empty}
+    either = of_kind("POSITIONAL_OR_KEYWORD")
+    return of_kind("POSITIONAL_ONLY"), either, of_kind("KEYWORD_ONLY"), defaults
 
 
 def _inner_code(code: types.CodeType, name: str) -> types.CodeType:
@@ -1216,7 +1245,7 @@ class _ConfigScope(_Source):
         if not isinstance(function, types.FunctionType):
             raise InvalidConfigError(f"a config scope must be a function, not {function!r}")
         self.function = function
-        self.doc = inspect.getdoc(function)
+        self.doc = function.__doc__
         functools.update_wrapper(self, function)
         try:
             self.lines, tree = _source_lines(function)
@@ -1227,7 +1256,9 @@ class _ConfigScope(_Source):
                 "add_config()"
             ) from None
         self._check(_parse_function(function, self.lines, tree))
-        self.changed = set(_signature(function).parameters) - self.assigned
+        *parameters, self.defaults = _parameters(function)
+        self.parameters = [name for names in parameters for name in names]
+        self.changed = set(self.parameters) - self.assigned
         self._compiled = functools.lru_cache(8)(self._compile)
 
     def evaluate(self, fix: _Fixing, preset: Config, fallback: Config) -> Config:
@@ -1256,7 +1287,7 @@ class _ConfigScope(_Source):
 
     def _arguments(self, fix: _Fixing, preset: Config, fallback: Config) -> Config:
         arguments = {}
-        for name, parameter in _signature(self.function).parameters.items():
+        for name in self.parameters:
             for known in (preset, fallback, fix.tree):
                 if name in known:
                     value = _plain(_settled(known[name]))
@@ -1265,7 +1296,7 @@ class _ConfigScope(_Source):
                     arguments[name] = value if known is fallback else own(name, value)
                     break
             else:
-                if parameter.default is parameter.empty:
+                if name not in self.defaults:
                     made = ", ".join(sorted({*preset, *fallback} - {"_log"})) or "none"
                     code = self.function.__code__
                     raise MissingConfigError(
@@ -1273,17 +1304,16 @@ class _ConfigScope(_Source):
                         f"{self.function.__name__!r} needs {name!r}, which no source before it "
                         f"makes (made so far: {made}; named configs come before all scopes)"
                     )
-                arguments[name] = _plain(parameter.default)
+                arguments[name] = _plain(self.defaults[name])
         return arguments
 
     def _entries(self, variables: Config, fix: _Fixing, preset: Config) -> Config:
         """Return those of the scope's variables that are entries."""
-        parameters = set(_signature(self.function).parameters)
         entries: Config = {}
         for name, value in variables.items():
             if name.startswith("_"):
                 continue
-            if name in parameters and name not in self.assigned and name not in preset:
+            if name in self.parameters and name not in self.assigned and name not in preset:
                 continue  # an ingredient's entries, only looked at
             try:
                 plain = _normalise(value, name)
@@ -1296,9 +1326,11 @@ class _ConfigScope(_Source):
     def _check(self, node: ast.FunctionDef) -> None:
         """Raise _ScopeError if the function holds what a scope must not hold."""
         self.assigned: set[str] = set()
-        for part in _own_nodes(node):
+        for part in (node.args, *_own_nodes(node)):
             problem = None
-            if isinstance(part, ast.Return) and part.value is not None:
+            if isinstance(part, ast.arguments) and (part.vararg or part.kwarg):
+                problem = "has a parameter with stars; its parameters are entries made before it"
+            elif isinstance(part, ast.Return) and part.value is not None:
                 problem = (
                     "returns a value; its entries are its variables (a bare return may end it)"
                 )
@@ -1307,7 +1339,9 @@ class _ConfigScope(_Source):
             elif isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
                 self.assigned.add(part.id)
             if problem:
-                raise _ScopeError(problem, self.function.__code__, getattr(part, "lineno", 0))
+                raise _ScopeError(
+                    problem, self.function.__code__, getattr(part, "lineno", node.lineno)
+                )
 
     @_compiling()
     def _compile(self, names: Collection[str]) -> types.CodeType:
@@ -1316,7 +1350,7 @@ class _ConfigScope(_Source):
         node, compiler = _parse_function(self.function, self.lines), _ScopeCompiler(names)
         compiler.generic_visit(ast.Module(node.body, []))
         keep = compiler.placed(ast.Expr(compiler.call(compiler.KEEP_FRAME)), node)
-        node.body.insert(1 if ast.get_docstring(node) is not None else 0, keep)
+        node.body.insert(1 if ast.get_docstring(node, clean=False) is not None else 0, keep)
         node.decorator_list, node.returns = [], None
         for parameter in (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs):
             parameter.annotation = None
@@ -1687,6 +1721,9 @@ def _generator(seed: int) -> Any:
 #: Parameters that are filled by other things than entries.
 _SPECIAL = ("_config", "_log", "_run", "_seed", "_rnd")
 
+#: The bit of a code object's flags that says that it is a coroutine's.
+_COROUTINE = 0x80
+
 
 class _Context:
     """What a captured function is filled from during one run."""
@@ -1700,16 +1737,6 @@ class _Context:
 
 
 _NO_CONTEXT = _Context({}, 0, "")
-
-
-def _fillable(function: Any) -> tuple[list[inspect.Parameter], list[str]]:
-    """Return the positional parameters of a function, and the names of all that can be filled."""
-    parameters = list(_signature(function).parameters.values())
-    if isinstance(function, functools.partial):  # what it passes by name has been given
-        parameters = [p for p in parameters if p.name not in function.keywords]
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    keywords = [p for p in parameters if p.kind is p.KEYWORD_ONLY]
-    return positional, [p.name for p in (*positional, *keywords)]
 
 
 def _signature_problem(
@@ -1744,8 +1771,11 @@ def _capture(function: Any, prefix: str | None = None) -> Any:
     """
     if isinstance(function, (staticmethod, classmethod)):
         return type(function)(_capture(function.__func__, prefix))
-    positional, names = _fillable(function)
-    unnamed = {p.name: p.default for p in positional if p.kind is p.POSITIONAL_ONLY}
+    unnamed, positional, keywords, defaults = _parameters(function)
+    if isinstance(function, functools.partial):  # what it passes by name has been given
+        keywords = tuple(name for name in keywords if name not in function.keywords)
+    positional = unnamed + positional
+    names = positional + keywords
     random_names = [name for name in names if name in ("_seed", "_rnd")]
     context = _NO_CONTEXT
     fills: list[Config] = [{}]  # what to fill in after 0, 1, 2, … positional arguments
@@ -1763,16 +1793,16 @@ def _capture(function: Any, prefix: str | None = None) -> Any:
 
     def complete(args: Any, fill: Config, kwargs: Config) -> tuple[Any, Config]:
         """Fill what changes with each call, and what cannot be passed by name."""
-        passed = {**{p.name: value for p, value in zip(positional, args)}, **kwargs}
+        passed = {**dict(zip(positional, args)), **kwargs}
         needed = [name for name in random_names if name not in passed]
         if needed and context is not _NO_CONTEXT:
             seed = passed.get("_seed")
             seed = context.next_seed() if seed is None else seed
             fill = {**fill, **{n: seed if n == "_seed" else _generator(seed) for n in needed}}
-        for name, default in [*unnamed.items()][len(args) :]:
-            if name not in fill and default is inspect.Parameter.empty:
+        for name in unnamed[len(args) :]:
+            if name not in fill and name not in defaults:
                 break
-            args = (*args, fill.get(name, default))
+            args = (*args, fill.get(name, defaults.get(name)))
         return args, {name: value for name, value in fill.items() if name not in unnamed}
 
     dynamic = bool(unnamed or random_names)
@@ -1792,8 +1822,12 @@ def _capture(function: Any, prefix: str | None = None) -> Any:
 
     added = {"bind": bind, "prefix": prefix, "uses": frozenset(names), "__wrapped__": function}
     captured.__dict__.update(added)
-    if inspect.iscoroutinefunction(function) and hasattr(inspect, "markcoroutinefunction"):
-        inspect.markcoroutinefunction(captured)
+    is_coroutine = not _is_plain(function) or function.__code__.co_flags & _COROUTINE
+    if is_coroutine and sys.version_info >= (3, 12):
+        import inspect
+
+        if inspect.iscoroutinefunction(function):
+            inspect.markcoroutinefunction(captured)
     return captured
 
 
@@ -7008,6 +7042,8 @@ class Experiment(Ingredient):
 
     def get_usage(self, program_name: str | None = None, command: str | bool = True) -> str:
         """Return the help text: of the command line, or of one command if given by name."""
+        import inspect
+
         program = program_name or os.path.basename(sys.argv[0] or "exp.py")
         if isinstance(command, str) and command != "help":
             function = self._command(command)
@@ -7380,13 +7416,12 @@ class Experiment(Ingredient):
     ) -> None:
         """Warn of suspicious updates; raise ConfigAddedError for entries that nothing uses."""
         used = self._used_entries()
-        parameters = set(_signature(command).parameters)
         known = {path for path, _ in _leaves(config)} - summary.added | used
         parts = self.traverse_ingredients()
         seeds = {_join(self._prefix_of(part), "seed") for part in parts}
         for path in sorted(summary.added - seeds):
             if path not in summary.inside:
-                if path in parameters and not hasattr(command, "uses"):
+                if not hasattr(command, "uses") and path in _signature(command).parameters:
                     continue  # of a built-in command, say `save_config with config_filename=…`
                 if not any(_is_within(path, u) or _is_within(u, path) for u in used):
                     raise ConfigAddedError(path, known | {"seed"})

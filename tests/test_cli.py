@@ -367,6 +367,29 @@ def test_importing_has_no_side_effect_and_loads_the_standard_library_only(place)
     assert done.out == "[]\n[]\n", done.err
 
 
+def test_a_run_loads_no_module_that_it_does_not_need(place):
+    """inspect, for one, takes a tenth of a short run."""
+    done = place(
+        """
+        @ex.config
+        def config():
+            'One entry.'
+            foo = 1  # its value
+
+        @ex.capture
+        def double(foo, *, times=2):
+            return foo * times
+
+        @ex.main
+        def main(_log, _rnd, foo=0):
+            import sys
+            print(double(), *sorted({"inspect", "dis", "subprocess"} & set(sys.modules)))
+        """,
+        "with", "foo=4", "-F", "runs",
+    )  # fmt: skip
+    assert done.out == "8\n", done.err
+
+
 @pytest.mark.parametrize("seed", ["[1]", "{'a':1}"])
 def test_a_seed_of_a_wrong_type_is_one_line(place, seed):
     done = place("@ex.main\ndef main(): pass\n", "with", f"seed={seed}")

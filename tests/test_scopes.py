@@ -222,6 +222,16 @@ def test_return_value_and_yield_are_errors_with_file_and_line(body, problem, tmp
     assert isinstance(caught.value, SyntaxError)
 
 
+@pytest.mark.parametrize("parameters", ["*entries", "**entries", "a, *b, c"])
+def test_parameters_with_stars_are_errors(parameters, tmp_path):
+    path = tmp_path / "wrong.py"
+    path.write_text(f"\n\ndef config({parameters}):\n    a = 1\n")
+    names = {}
+    exec(compile(path.read_text(), str(path), "exec"), names)
+    with pytest.raises(InvalidConfigError, match=f"{path}:3: .* has a parameter with stars"):
+        scope(names["config"])
+
+
 def test_other_values_and_private_names_are_ignored():
     import os
 
