@@ -143,13 +143,19 @@ def _iso(moment: datetime.datetime) -> str:
 
 
 class SacredError(Exception):
-    """Base class of all errors that minisacred raises."""
+    """Base class of all errors that minisacred raises.
+
+    It takes the arguments that Sacred's have for the way they are printed; they have no effect.
+    """
 
     exit_code = 1
 
+    def __init__(self, message: Any = "", *printing: Any, **more: Any) -> None:
+        super().__init__(message)
+
 
 class SacredInterrupt(Exception):
-    """Raise a subclass to end a run early with its `STATUS` (any other word in capitals)."""
+    """Raise a subclass to end a run early with its `STATUS`, any text that names an end."""
 
     STATUS = "INTERRUPTED"
 
@@ -161,7 +167,15 @@ class TimeoutInterrupt(SacredInterrupt):
 
 
 class ConfigError(SacredError):
-    """The configuration is wrong; base class of the errors that tell in which way."""
+    """The configuration is wrong; base class of the errors that tell in which way.
+
+    The message may be followed by the names of the entries that it is about.
+    """
+
+    def __init__(self, message: Any = "", entries: Any = (), *printing: Any, **more: Any) -> None:
+        names = more.get("conflicting_configs") or more.get("missing_configs") or entries
+        names = [names] if isinstance(names, str) else names
+        super().__init__(f"{message} ({', '.join(map(str, names))})" if names else message)
 
 
 class InvalidConfigError(ConfigError):
@@ -194,9 +208,9 @@ class ConfigAddedError(ConfigError):
     def __init__(self, name: str, known: Collection[str]) -> None:
         self.name, self.known = name, sorted(known)
         listed = ", ".join(self.known[:20]) + (", …" if len(self.known) > 20 else "")
+        hint = _did_you_mean(name, {*known, *(entry.partition(".")[0] for entry in known)})
         super().__init__(
-            f"no config entry {name!r}{_did_you_mean(name, known)} "
-            f"(known: {listed or 'none'}; --force adds it anyway)"
+            f"no config entry {name!r}{hint} (known: {listed or 'none'}; --force adds it anyway)"
         )
 
 
@@ -438,6 +452,13 @@ def _check_key(key: Any, path: str) -> None:
         raise InvalidConfigError(f"{where} key {key!r} {problem}; choose another name")
 
 
+def _type_name(value: Any) -> str:
+    try:
+        return str.__str__(type(value).__name__)
+    except BaseException:  # a metaclass may raise anything
+        return "strange"
+
+
 def _is_numpy(value: Any) -> bool:
     return type(value).__module__.partition(".")[0] == "numpy" and hasattr(value, "tolist")
 
@@ -568,7 +589,7 @@ def _as_stored(value: Any, old: Any) -> Any:
             return type(old)(value)  # type: ignore[call-arg]
         except Exception:  # it is made of other things than its name
             return value
-    if isinstance(old, float) and value in ("NaN", "Infinity", "-Infinity"):
+    if type(old) in (int, float) and value in ("NaN", "Infinity", "-Infinity"):
         return float(value)
     return value
 
@@ -615,13 +636,16 @@ class _Typed:
         if isinstance(old, (str, os.PathLike)):
             text = self.value if isinstance(self.value, str) else self.text  # less its quotes
             return _as_stored(text, old)
-        try:
-            if isinstance(old, float) and type(self.value) is int:
-                return float(self.value)
-            if type(old) in (int, float) and self.value == self.text:  # no literal: inf, nan, 007
-                return type(old)(self.text)
-        except (ValueError, OverflowError):
-            return self.value
+        kinds: list[Any] = []
+        if isinstance(old, float) and type(self.value) is int:
+            kinds = [float]
+        elif type(old) in (int, float) and self.value == self.text:  # no literal: inf, nan, 007
+            kinds = [type(old), float]
+        for kind in kinds:
+            try:
+                return kind(self.value)
+            except (ValueError, OverflowError):
+                pass
         if isinstance(old, (list, tuple)) and isinstance(self.value, (list, tuple)):
             return _like(old, self.value)
         return self.value
@@ -762,7 +786,7 @@ class _FixedDict(_Dict):
                 self.unassigned.discard(key)
             elif key not in self:
                 self.unassigned.add(key)
-                value = _held(fix, self.fixing, (*self.path, str(name)))
+                value = self.fixing.unassigned(fix, (*self.path, str(name)))
             else:
                 continue
             self.kept[key] = value
@@ -808,8 +832,9 @@ class _FixedList(_List):
 class _Fixing:
     """Puts fixed values in the place of assigned ones, for the entries of one ingredient."""
 
-    def __init__(self, tree: Config, prefix: Path, record: _Record) -> None:
+    def __init__(self, tree: Config, prefix: Path, record: _Record, earlier: Any = None) -> None:
         self.tree, self.prefix, self.record = tree, prefix, record
+        self.earlier = earlier or {}  #: the entries that earlier sources have made
 
     def __call__(self, name: str, value: Any) -> Any:
         """Return what `name = value` assigns."""
@@ -819,7 +844,17 @@ class _Fixing:
 
     def unrecorded(self) -> _Fixing:
         """Return the same for values that contain what was fixed before: no news in that."""
-        return _Fixing(self.tree, self.prefix, _Record())
+        return _Fixing(self.tree, self.prefix, _Record(), self.earlier)
+
+    def unassigned(self, fix: Any, path: Path) -> Any:
+        """Return a fixed value for what the source at work does not assign, but perhaps another."""
+        earlier = self.earlier
+        for name in path[len(self.prefix) :]:
+            keys = {str(key): key for key in earlier} if isinstance(earlier, dict) else {}
+            if name not in keys:
+                return _held(fix, self, path)
+            earlier = earlier[keys[name]]
+        return self.unrecorded().fixed(_plain(earlier), fix, path)
 
     def fixed(self, value: Any, fix: Any, path: Path) -> Any:
         """Return `value`, just assigned at `path`, with the fixed value or values `fix`."""
@@ -896,6 +931,8 @@ class _Source:
     doc: str | None = None  #: what its docstring says
     #: Names of earlier entries that it may change in place: these are not merged with the old.
     changed: Set[str] = frozenset()
+    #: The types of variables that no entries can be made of.
+    left_out: Mapping[str, str] = {}
 
     def evaluate(self, fix: _Fixing, preset: Config, fallback: Config) -> Config:
         """Return the entries that this source makes.
@@ -1241,7 +1278,9 @@ def _comment_docs(function: types.FunctionType, lines: Sequence[str]) -> dict[st
 class _ConfigScope(_Source):
     """A function as a source: its local variables are the entries."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Any) -> None:
+        while hasattr(function, "__wrapped__"):  # what is around it, of a profiler, is left out
+            function = function.__wrapped__
         if not isinstance(function, types.FunctionType):
             raise InvalidConfigError(f"a config scope must be a function, not {function!r}")
         self.function = function
@@ -1310,6 +1349,7 @@ class _ConfigScope(_Source):
     def _entries(self, variables: Config, fix: _Fixing, preset: Config) -> Config:
         """Return those of the scope's variables that are entries."""
         entries: Config = {}
+        self.left_out = {}
         for name, value in variables.items():
             if name.startswith("_"):
                 continue
@@ -1319,6 +1359,7 @@ class _ConfigScope(_Source):
                 plain = _normalise(value, name)
                 entries[name] = fix.unrecorded()(name, plain)
             except _NotSerializable as error:
+                self.left_out[name] = _type_name(value)
                 if isinstance(value, (dict, list, tuple)):
                     _log.warning("config entry %r is left out: %s", name, error)
         return entries
@@ -1530,11 +1571,12 @@ class _ConfigSummary:
         self.typechanged: dict[str, tuple[type, type]] = {}
 
 
-def _children_entries(config: Config, path: str, children: Iterable[str]) -> Config:
+def _children_entries(config: Config, path: str, children: Collection[str]) -> Config:
     """Return the entries of the ingredients below `path` by their names, less that prefix."""
     entries: Config = {}
     for child in children:
-        _set_path(entries, child.removeprefix(path + "."), _get_path(config, child, {}))
+        if not any(_is_within(child, other) for other in children if other != child):
+            _set_path(entries, child.removeprefix(path + "."), _get_path(config, child, {}))
     return entries
 
 
@@ -1563,8 +1605,9 @@ def _resolve_named(
     named: Config = {}
     for path, source in chosen:
         tree = _get_path(updates, path, {})
-        fix = _Fixing(tree if isinstance(tree, dict) else {}, _split(path), record)
-        entries = source.evaluate(fix, _get_path(named, path) or {}, {"_log": logger})
+        known = _get_path(named, path) or {}
+        fix = _Fixing(tree if isinstance(tree, dict) else {}, _split(path), record, known)
+        entries = source.evaluate(fix, known, {"_log": logger})
         named = _place(named, path, _plain(entries))
     return dict(_combined(named, updates))
 
@@ -1580,6 +1623,7 @@ def _resolve_layer(
     children = _children_entries(config, layer.path, layer.children)
     entries: Config = {}
     for source in layer.sources:
+        fix.earlier = entries
         made = source.evaluate(fix, entries, {**children, "_log": logger})
         for name in source.changed & made.keys():
             del entries[name]
@@ -1630,7 +1674,7 @@ def _summarise(fixed: Config, record: _Record) -> _ConfigSummary:
         new = value if known == path else {}
         if isinstance(new, _Typed):
             if isinstance(default, str) and new.value is None:
-                _log.warning("%s is a text, so %s is the text, too", dotted, new.text)
+                _log.warning("%s=%s: the entry is a text, so that is one, too", dotted, new.text)
             new = new.as_type_of(default, dotted)
         if _is_type_change(default, _as_stored(new, default)):
             summary.typechanged[_join(*known)] = (type(default), type(new))
@@ -1659,7 +1703,8 @@ def _resolve_config(
             if not isinstance(update, dict):
                 raise ConfigError(f"config hook {name!r} must return a dictionary, not {update!r}")
             source = _ConfigDict(_nested(update), name)
-            fix = _Fixing(_get_path(fixed, layer.path, {}), _split(layer.path), record)
+            known = _get_path(config, layer.path)
+            fix = _Fixing(_get_path(fixed, layer.path, {}), _split(layer.path), record, known)
             config = _place(config, layer.path, source.evaluate(fix, {}, {}), _combined)
     return _normalise(config, ""), _summarise(fixed, record)
 
@@ -1689,7 +1734,10 @@ def _seed_all(seed: Any) -> None:
 
     if not isinstance(seed, (int, float, str)):
         raise InvalidConfigError(f"seed: must be a number or a text, not {seed!r}")
-    random.seed(seed)
+    try:
+        random.seed(seed)
+    except UnicodeEncodeError:  # half of a surrogate pair
+        raise InvalidConfigError(f"seed: {seed!a} is no text") from None
     number = seed if isinstance(seed, int) else _derived_seed(seed, "", 0)
     numpy, torch = sys.modules.get("numpy"), sys.modules.get("torch")
     if hasattr(numpy, "random"):
@@ -1728,6 +1776,8 @@ _COROUTINE = 0x80
 class _Context:
     """What a captured function is filled from during one run."""
 
+    left_out: Mapping[str, str] = {}  #: types of the variables of scopes that are no entries
+
     def __init__(self, entries: Config, root_seed: Any, name: str, **special: Any) -> None:
         self.entries, self.special = entries, special
         self._root_seed, self._name, self._calls = root_seed, name, itertools.count(1)
@@ -1740,7 +1790,12 @@ _NO_CONTEXT = _Context({}, 0, "")
 
 
 def _signature_problem(
-    function: Callable[..., Any], args: Any, kwargs: Config, prefix: str | None, error: TypeError
+    function: Callable[..., Any],
+    args: Any,
+    kwargs: Config,
+    prefix: str | None,
+    left_out: Mapping[str, str],
+    error: TypeError,
 ) -> TypeError:
     """Return the exception for a call that Python refused with `error`."""
     signature = _signature(function)
@@ -1749,7 +1804,7 @@ def _signature_problem(
     except TypeError:
         return SignatureError(str(error))
     missing = [
-        repr(p.name)
+        p.name
         for p in signature.parameters.values()
         if p.default is p.empty
         and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
@@ -1757,10 +1812,16 @@ def _signature_problem(
     ]
     if not missing:
         return error  # the call was fine; the function is written in C and raised it itself
+    strange = [
+        f"; {name!r} is a {left_out[name]} in its scope, and no entry can be that"
+        for name in missing
+        if name in left_out
+    ]
     return MissingConfigError(
         f"{getattr(function, '__qualname__', function)}() missing {len(missing)} required "
-        f"argument{'s' * (len(missing) > 1)}: {', '.join(missing)} "
-        f"(neither passed nor found in the configuration{f' at {prefix!r}' * bool(prefix)})"
+        f"argument{'s' * (len(missing) > 1)}: {', '.join(map(repr, missing))} "
+        f"(neither passed nor found in the configuration{f' at {prefix!r}' * bool(prefix)}"
+        f"{''.join(strange)})"
     )
 
 
@@ -1779,20 +1840,23 @@ def _capture(function: Any, prefix: str | None = None) -> Any:
     random_names = [name for name in names if name in ("_seed", "_rnd")]
     context = _NO_CONTEXT
     fills: list[Config] = [{}]  # what to fill in after 0, 1, 2, … positional arguments
+    is_dynamic = bool(unnamed or random_names)
+
+    def fill_after(count: int) -> Config:
+        known = {**context.entries, **context.special}
+        return {name: known[name] for name in names[count:] if name in known}
 
     def bind(new: _Context) -> _Context:
-        nonlocal context, fills
+        nonlocal context, fills, is_dynamic
         old, context = context, new
-        entries = {**new.entries, **new.special}
-        given = {name: entries[name] for name in names if name in entries}
-        fills = [
-            {name: value for name, value in given.items() if name not in names[:count]}
-            for count in range(len(positional) + 1)
-        ]
+        fills = list(map(fill_after, range(len(positional) + 1)))
+        is_dynamic = bool(unnamed or random_names or not SETTINGS.CONFIG.READ_ONLY_CONFIG)
         return old
 
     def complete(args: Any, fill: Config, kwargs: Config) -> tuple[Any, Config]:
         """Fill what changes with each call, and what cannot be passed by name."""
+        if not SETTINGS.CONFIG.READ_ONLY_CONFIG:  # the experiment may have changed entries
+            fill = fill_after(min(len(args), len(positional)))
         passed = {**dict(zip(positional, args)), **kwargs}
         needed = [name for name in random_names if name not in passed]
         if needed and context is not _NO_CONTEXT:
@@ -1805,19 +1869,19 @@ def _capture(function: Any, prefix: str | None = None) -> Any:
             args = (*args, fill.get(name, defaults.get(name)))
         return args, {name: value for name, value in fill.items() if name not in unnamed}
 
-    dynamic = bool(unnamed or random_names)
-
     @functools.wraps(function.func if isinstance(function, functools.partial) else function)
     def captured(*args: Any, **kwargs: Any) -> Any:
         fill = fills[len(args)] if len(args) < len(fills) else fills[-1]
-        if dynamic:
+        if is_dynamic:
             args, fill = complete(args, fill, kwargs)
         try:
             return function(*args, **{**fill, **kwargs})
         except TypeError as error:
             if error.__traceback__ is None or error.__traceback__.tb_next is not None:
                 raise  # it comes from within the function
-            problem = _signature_problem(function, args, {**fill, **kwargs}, prefix, error)
+            problem = _signature_problem(
+                function, args, {**fill, **kwargs}, prefix, context.left_out, error
+            )
         raise problem
 
     added = {"bind": bind, "prefix": prefix, "uses": frozenset(names), "__wrapped__": function}
@@ -1854,10 +1918,7 @@ def _is_number(value: Any) -> bool:
 
 def _strange_repr(value: Any, strange: list[str] | None = None) -> str:
     """Return `repr(value)`, of limited length; never raises. Adds its type to `strange`."""
-    try:
-        kind = str.__str__(type(value).__name__)
-    except BaseException:  # a metaclass may raise anything
-        kind = "strange"
+    kind = _type_name(value)
     if strange is not None:
         strange.append(kind)
     try:
@@ -1904,6 +1965,8 @@ def _convert(value: Any, strange: list[str] | None, inside: tuple[int, ...]) -> 
             text = _json_key(key)
             if text in plain:  # as of 1 and "1"
                 text = _strange_repr(key, strange)
+            while text in plain:
+                text += "'"
             plain[text] = _jsonable(item, strange, inside)
         return plain
     if isinstance(value, (list, tuple)):
@@ -1969,7 +2032,8 @@ def _json_text(value: Any, margin: str = "") -> str:
 
 
 def _json_bytes(value: Any) -> bytes:
-    return (_json_text(value) + "\n").encode("utf-8", "replace")
+    # Half of a surrogate pair, as file names may have, becomes an escape that JSON has, too.
+    return (_json_text(value) + "\n").encode("utf-8", "backslashreplace")
 
 
 def _new_md5(data: bytes = b"") -> Any:
@@ -2023,16 +2087,25 @@ def _write_file(path: str, data: bytes, mode: int) -> None:
                 rest = rest[os.write(fd, rest[: 1 << 24]) :]
         except OSError:
             os.ftruncate(fd, size)
+            if mode == os.O_EXCL:
+                os.unlink(path)
             raise
     finally:
         os.close(fd)
+
+
+def _shortened(name: str, size: int = 200) -> str:
+    """Return as much of a file's name as takes so many bytes."""
+    while len(os.fsencode(name)) > size:
+        name = name[:-1]
+    return name
 
 
 def _replace_file(path: str, data: bytes) -> None:
     """Write a file as a whole: readers find the old content or the new, nothing between."""
     folder, name = os.path.split(path)
     # The process's number keeps writers of the same file in a shared directory apart.
-    temporary = os.path.join(folder, f".{name[:200]}.{os.getpid()}.tmp")
+    temporary = os.path.join(folder, f".{_shortened(name)}.{os.getpid()}.tmp")
     try:
         _write_file(temporary, data, os.O_TRUNC)
         os.replace(temporary, path)
@@ -2185,6 +2258,8 @@ def _copy_output(pipes: int) -> None:
                 _answer(log, 0)
             else:
                 poll.unregister(4)
+                _store(log, b"")
+                log["path"] = b""  # the run is over: another may have the path from now on
     _store(log, b"")
     _answer(log, 1)
     os._exit(0)
@@ -2239,7 +2314,7 @@ class _Tee(io.TextIOBase):
                 return len(text) if written is None else int(written)
             keep(text)
             length = len(text)
-            size += length
+            size += length if text.isascii() else 4 * length  # the real stream counts bytes
             # Stored when the real stream flushes: a system call for each would be slow.
             if size > limit or (by_line and "\n" in text):
                 size = 0
@@ -2247,6 +2322,11 @@ class _Tee(io.TextIOBase):
             return length
 
         return write
+
+    def reconfigure(self, **options: Any) -> None:
+        self.flush_stored()
+        self._stream.reconfigure(**options)
+        self.write = self._writer()  # type: ignore[method-assign]
 
     def flush_stored(self) -> None:
         with self._lock:
@@ -2351,7 +2431,9 @@ class _SysCapture(_Capture):
 
 
 #: What the copier's interpreter runs: it reads the code of the four functions, then calls one.
-_COPIER = """import marshal, posix as os, select
+_COPIER = """import sys
+sys.path = [folder for folder in sys.path if folder]
+import marshal, posix as os, select
 for code in marshal.loads(os.read(4, %d)):
     globals()[code.co_name] = type(lambda: 0)(code, globals())
 _copy_output(%d)"""
@@ -2380,6 +2462,9 @@ def _flush_streams() -> None:
         except Exception:  # no such function on this system
             pass
 
+
+#: What runs have put in the place of `sys.stdout` and `sys.stderr`.
+_replaced_streams: list[Any] = []
 
 #: The copiers that a background child of some run still keeps alive.
 _lingering: list[int] = []
@@ -2437,9 +2522,10 @@ class _FdCapture(_Capture):
             code = marshal.dumps([function.__code__ for function in functions])
             program = _COPIER % (len(code), len(sources))
             actions = [(os.POSIX_SPAWN_DUP2, fd, number) for number, fd in passed.items()]
+            isolated = "-s" if "PYTHONHOME" in os.environ else "-I"  # which leaves that out, too
             self._pid = os.posix_spawn(
                 sys.executable,
-                [sys.executable, "-I", "-S", "-c", program, "minisacred output"],
+                [sys.executable, isolated, "-S", "-c", program, "minisacred output"],
                 os.environ,
                 file_actions=actions,
                 setpgroup=0,
@@ -2497,7 +2583,7 @@ class _FdCapture(_Capture):
         with self._lock:
             ended = False
             if self._started:
-                sys.stdout, sys.stderr = self._streams
+                self._restore_streams()
                 _flush_streams()
                 for number, fd in zip((1, 2), self._saved):
                     os.dup2(fd, number)
@@ -2520,6 +2606,18 @@ class _FdCapture(_Capture):
             if not ended:
                 self._reap()
             self._started = False
+
+    def _restore_streams(self) -> None:
+        """Put back the streams that the run has replaced, if they are still good for anything."""
+        for name, stream in zip(("stdout", "stderr"), self._streams):
+            replaced = getattr(sys, name)
+            try:
+                is_usable = stream is None or not stream.closed
+            except ValueError:  # it has been detached
+                is_usable = False
+            if is_usable and replaced is not stream:
+                _replaced_streams.append(replaced)  # once freed it would close what both write to
+                setattr(sys, name, stream)
 
     def _reap(self) -> None:
         """Wait for the copier, which has ended, or is about to."""
@@ -2742,7 +2840,11 @@ class _GitProbe:
         answers = {name: _output_of(p, deadline) for name, p in self._questions.items()}
         commit, diff = answers.get("commit"), answers.get("diff")
         if commit is None:
+            if answers:
+                _log.warning("git tells no commit, so none is recorded: see git status")
             return [], ""
+        if diff is None:
+            _log.warning("git tells no uncommitted changes within %g s", _PROBE_TIMEOUT)
         lines = (answers["urls"] or "").splitlines()
         remotes = {name: url for name, _, url in (line.partition(" ") for line in lines) if url}
         url = remotes.get("remote.origin.url") or next(iter(remotes.values()), None)
@@ -2795,20 +2897,21 @@ class _Modules:
                 self._seen.add(name)
                 # not getattr: a lazy module would be loaded by it
                 file = getattr(module, "__dict__", {}).get("__file__")
-                if not isinstance(file, str) or name in ("__main__", "_distutils_hack"):
-                    continue  # the latter is what setuptools adds to each start of Python
+                if not isinstance(file, str) or name == "_distutils_hack":
+                    continue  # which setuptools adds to each start of Python
                 # Most are of the standard library: told by their beginnings, in no time.
                 if not file.startswith(self._library) or "-packages" in file:
                     self._sort(name, os.path.abspath(file))
 
     def _sort(self, name: str, path: str) -> None:
+        is_program = name == "__main__"  # whatever its name
         if _site_of(path):
-            self.installed[name] = path
+            self.installed.update({} if is_program else {name: path})
         elif not any(_is_below(path, f) for f in (self._library, *self._environments)):
             path = os.path.realpath(path)
             if not any(_is_below(path, root) for root in self._roots):
-                self.installed[name] = path
-            elif path.endswith((".py", ".pyw")):
+                self.installed.update({} if is_program else {name: path})
+            elif is_program or path.endswith((".py", ".pyw")):
                 self.sources.add(path)
 
 
@@ -3050,22 +3153,36 @@ def _host_name() -> str:
 
 
 def _process_start(pid: int) -> int | None:
-    """Return when a process started (in the kernel's ticks); None if it is gone or unknown.
+    """Return when a process started (in the kernel's ticks), 0 for a zombie, None if unknown.
 
-    Together with its number it names a process for good: numbers are used again. A zombie
-    is gone, too.
+    Together with its number it names a process for good: numbers are used again.
     """
     try:
         fields = _read_file(f"/proc/{pid}/stat").rpartition(b")")[2].split()
     except OSError:
         return None
-    return int(fields[19]) if fields[0] not in (b"Z", b"X") else None
+    return int(fields[19]) if fields[0] not in (b"Z", b"X") else 0
+
+
+@functools.lru_cache(1)
+def _pid_space(pid: int) -> str | None:
+    """Return what differs where the numbers of processes are those of others: in a container, say.
+
+    Args:
+        pid: that of this process, as the answer is remembered.
+    """
+    try:
+        boot = _read_file("/proc/sys/kernel/random/boot_id").decode().strip()
+        return f"{boot}:{os.stat('/proc/self/ns/pid').st_ino}"
+    except OSError:
+        return None
 
 
 def _this_process() -> Config:
     """Return what names this process for good, on all hosts."""
     pid = os.getpid()
-    return {"hostname": _host_name(), "pid": pid, "process_start": _process_start(pid)}
+    start, space = _process_start(pid), _pid_space(pid)
+    return {"hostname": _host_name(), "pid": pid, "process_start": start, "pid_space": space}
 
 
 def _collect_host(getters: Iterable[Any]) -> dict[str, Any]:
@@ -3306,7 +3423,7 @@ def _copy_as(source: str, target: str) -> None:
         return
     import shutil
 
-    temporary = os.path.join(folder, f".{name[:200]}.{os.getpid()}.tmp")
+    temporary = os.path.join(folder, f".{_shortened(name)}.{os.getpid()}.tmp")
     try:
         if os.path.isdir(source):
             shutil.copytree(source, temporary, symlinks=True, ignore=_special_files)
@@ -3536,6 +3653,8 @@ class FileStorageObserver(_Recorder):
 
     def _reset(self) -> None:
         self.dir, self.run_entry = None, {}
+        self.config: Config = {}  #: for heirs, as is `info`
+        self.info: Config = {}
         self._warned: set[tuple[str, str]] = set()
         self._sources: dict[str, str] = {}  # name → where it is stored
         self._stored: set[str] = set()  # the files that are perhaps not on the disk yet
@@ -3566,6 +3685,7 @@ class FileStorageObserver(_Recorder):
     def heartbeat_event(  # noqa: D102
         self, info: Config, captured_out: str, beat_time: datetime.datetime, result: Any
     ) -> None:
+        self.info = info
         self._save_info(info)
         if captured_out and (self.output_file is None or self.is_ending):
             self._store_output(captured_out)
@@ -3608,7 +3728,7 @@ class FileStorageObserver(_Recorder):
                 for step, value, moment in zip(steps, values, moments)
             ]
             new.append((name, {"steps": steps, "values": values, "timestamps": moments}))
-        self._append("metrics.jsonl", "".join(lines).encode("utf-8", "replace"))
+        self._append("metrics.jsonl", "".join(lines).encode("utf-8", "backslashreplace"))
         for name, texts in new:
             self._keep_metric(name, {column: ", ".join(texts[column]) for column in texts})
 
@@ -3639,15 +3759,16 @@ class FileStorageObserver(_Recorder):
 
     def _make_again(self) -> None:
         """Make the run directory again with what is still known, if somebody has removed it."""
-        if os.path.exists(self._path("config.json")):
-            return
-        os.makedirs(self._path(), exist_ok=True)
-        _log.warning(
-            "%s was removed during the run: output and artifacts so far are lost, and "
-            "metrics.jsonl begins anew",
-            self._path(),
-        )
-        self._make_files()
+        try:
+            os.stat(self._path("config.json"))
+        except FileNotFoundError:
+            os.makedirs(self._path(), exist_ok=True)
+            self._make_files()
+            _log.warning(
+                "%s was removed during the run: output and artifacts so far are lost, and "
+                "metrics.jsonl begins anew",
+                self._path(),
+            )
 
     def _make_files(self) -> None:
         """Write the files that a run directory has from the start on."""
@@ -3708,6 +3829,7 @@ class FileStorageObserver(_Recorder):
                     **_attempts(old),
                 }
                 self.run_entry["meta"].pop("beat_interval", None)
+                self.config = config
                 self._config_data = _json_bytes(self._clean(config, "the configuration"))
                 self._make_files()
                 if entry["status"] == "QUEUED":  # before run.json: none of them is forgotten
@@ -3801,7 +3923,8 @@ class FileStorageObserver(_Recorder):
     def _store_once(self, folder: str, path: str, digest: str | None = None) -> str:
         """Store a file under a name that its content determines; return the relative path."""
         stem, suffix = os.path.splitext(os.path.basename(path))
-        stored = os.path.join(folder, f"{stem[:150]}_{digest or _file_md5(path)}{suffix}")
+        name = f"{_shortened(stem, 150)}_{digest or _file_md5(path)}{_shortened(suffix, 50)}"
+        stored = os.path.join(folder, name)
         if not os.path.exists(stored):
             _copy_as(path, stored)
             self._stored.add(stored)
@@ -4481,17 +4604,23 @@ class _Metrics:
         """Count the steps on from those of an earlier attempt."""
         for name, metric in metrics.items():
             if metric["steps"]:
-                self._steps[name] = metric["steps"][-1]
+                last = _as_stored(metric["steps"][-1], 0.0)
+                self._steps[name] = last if _is_number(last) else -1
 
     def log(self, name: str, value: Any, now: float, step: Any) -> None:
         # Without the lock: to append is atomic, and steps are counted when they are asked for.
         self._entries.append((name, step, value, now))
 
-    def since(self, position: int) -> tuple[dict[str, Any], int]:
-        """Return what was logged from a position on, by metric, and the position after it."""
+    def since(self, position: int, most: int | None = None) -> tuple[dict[str, Any], int]:
+        """Return what was logged from a position on, by metric, and the position after it.
+
+        Args:
+            most: how many measurements at most.
+        """
         with self._lock:
             self._count_steps()
-            entries = self._entries[position - self._dropped : self._counted - self._dropped]
+            end = self._counted if most is None else min(self._counted, position + most)
+            entries = self._entries[position - self._dropped : end - self._dropped]
         rows: dict[str, list[Any]] = {}
         for entry in entries:
             rows.setdefault(entry[0], []).append(entry)
@@ -4529,6 +4658,10 @@ def _waitable(seconds: float) -> float:
     return min(max(seconds, 0.0), 1e9)
 
 
+#: So many measurements an observer gets at once: who works is told from who hangs by its steps.
+_METRICS_AT_ONCE = 50_000
+
+
 class _Link:
     """Delivers the events of one run to one observer."""
 
@@ -4540,6 +4673,7 @@ class _Link:
         self._missed: list[tuple[str, Config]] = []
         self._is_failing = False
         self.is_told = False  # of the start
+        self._taken = 0  # how many events it has taken
         self._end: tuple[str, Config] = ("join", {})
         self._kept: str | None = None  # a directory with the files of artifacts not taken yet
         self._numbers = itertools.count()
@@ -4550,7 +4684,9 @@ class _Link:
     def call(self, event: str, **arguments: Any) -> Any:
         """Call an event of the observer, if it has it; let its exceptions through."""
         method = getattr(self.observer, event, None)
-        return method(**arguments) if method else None
+        result = method(**arguments) if method else None
+        self._taken += 1
+        return result
 
     def send(self, event: str, **arguments: Any) -> None:
         """Deliver an event now, or, if that fails, at the next heartbeat."""
@@ -4593,7 +4729,10 @@ class _Link:
         """Wait until all is delivered, if that is soon; say what the observer's record lacks."""
         if self._thread:
             patience = _waitable(SETTINGS.OBSERVER_TIMEOUT)
-            self._thread.join(patience)
+            taken = -1
+            while self._thread.is_alive() and taken != self._taken:
+                taken = self._taken
+                self._thread.join(patience)
             if self._thread.is_alive():
                 _log.error("observer %s has not answered for %g s", self._name(), patience)
                 self._guarded(self._abandon)
@@ -4709,8 +4848,10 @@ class _Link:
 
     def _deliver_metrics(self) -> None:
         run = self._run
-        metrics, position = run.metrics.since(self.position)
-        if metrics:
+        while True:
+            metrics, position = run.metrics.since(self.position, _METRICS_AT_ONCE)
+            if not metrics:
+                return
             self.call("log_metrics", metrics_by_name=metrics, info=run.info)
             self.position = position
             run.metrics.drop(min(link.position for link in run.links))
@@ -4896,11 +5037,11 @@ def _protect_forks() -> None:
 def _named_status(error: BaseException) -> str:
     if isinstance(error, SacredInterrupt):
         status = error.STATUS
-        if isinstance(status, str) and re.fullmatch("[A-Z][A-Z0-9_]*", status):
+        if isinstance(status, str) and status.strip() and status.isprintable():
             if status not in ("QUEUED", "RUNNING", "DEAD"):  # states of runs that have not ended
                 return status
         _log.error(
-            "%s.STATUS must be a word in capitals that names an end, not %r; "
+            "%s.STATUS must be a text that names an end, not %r; "
             "the run is recorded as INTERRUPTED",
             type(error).__name__,
             status,
@@ -4941,7 +5082,7 @@ def _format_failure(error: BaseException, whole: bool) -> list[str]:
             _without_own_frames(trace)
         text = "".join(trace.format())
     except Exception:  # an exception whose __str__ fails in a way that traceback cannot take
-        text = f"{type(error).__name__}: (the exception cannot be printed)\n"
+        text = f"{_type_name(error)}: (the exception cannot be printed)\n"
     return text.splitlines(keepends=True)
 
 
@@ -4978,11 +5119,8 @@ def _run_coroutine(coroutine: Any) -> Any:
     """Run a coroutine to its end; in a thread where a loop runs already, as in a notebook."""
     import asyncio
 
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(coroutine)
-    if sys.platform == "emscripten":  # no threads, but a loop that can be entered again
+    # Pyodide has no threads, but a loop that can be entered again.
+    if asyncio._get_running_loop() is None or sys.platform == "emscripten":
         return asyncio.run(coroutine)
     from concurrent.futures import ThreadPoolExecutor
 
@@ -5301,7 +5439,11 @@ class Run:
                 return str(observer.output_path)
         import tempfile
 
-        file, path = tempfile.mkstemp(prefix="minisacred-", suffix=".txt")
+        try:
+            file, path = tempfile.mkstemp(prefix="minisacred-", suffix=".txt")
+        except OSError as error:
+            _log.warning("the output is not captured: %s", _one_line(error))
+            return None
         os.close(file)
         weakref.finalize(self, _remove_own_file, path, os.getpid())
         return path
@@ -5440,13 +5582,18 @@ def _painter() -> Callable[[str, str], str]:
     return lambda text, role: f"\033[{_COLOURS[role]}m{text}\033[0m" if role in _COLOURS else text
 
 
-def _print(text: str) -> None:
+def _print(text: str, end: str = "\n") -> None:
     """Print a text, with escapes for the characters that the stream's encoding lacks."""
     try:
-        print(text)
+        print(text, end=end)
     except UnicodeEncodeError:
         encoding = sys.stdout.encoding
-        print(text.encode(encoding, "backslashreplace").decode(encoding))
+        print(text.encode(encoding, "backslashreplace").decode(encoding), end=end)
+
+
+def _mute_stdout() -> None:
+    """Send what is printed from now on nowhere, for nobody reads it any more."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _width() -> int | None:
@@ -5575,6 +5722,7 @@ _positive = _kind("positive number of seconds", float, lambda n: 0 < n < float("
 _count = _kind("positive number", int, lambda n: bool(n >= 1))
 _number = _kind("number", float, lambda n: bool(n == n))
 _capture_mode = _kind("mode (no, sys, fd)", str, lambda mode: mode in _CAPTURE_MODES)
+_directory = _kind("name of a directory", os.fspath, bool)
 
 
 _OPTIONS = [
@@ -5584,7 +5732,7 @@ _OPTIONS = [
     _Option("-d", "--debug", None, "whole tracebacks, and exceptions left to a debugger"),
     _Option("-D", "--pdb", None, "start the debugger pdb where the run failed"),
     _Option("-e", "--enforce_clean", None, "fail if the sources are not committed to git"),
-    _Option("-F", "--file_storage", "DIR", "record the run in a directory below DIR"),
+    _Option("-F", "--file_storage", "DIR", "record the run in a directory below DIR", _directory),
     _Option("-f", "--force", None, "no warnings and errors about suspicious updates"),
     _Option("-h", "--help", None, "show this help"),
     _Option("-i", "--id", "ID", "the id of the run, instead of the next number"),
@@ -5644,6 +5792,8 @@ class _Request:
     ) -> None:
         self.command = command
         #: Of a command line they are nested, and the values are `_Typed`.
+        if not isinstance(updates or {}, dict):
+            raise ConfigError(f"config_updates is a dictionary, not {updates!r}")
         self.updates: Config = dict(updates or {})
         names = [named_configs] if isinstance(named_configs, str) else named_configs
         self.named_configs = list(names)
@@ -5666,10 +5816,12 @@ class _Parser(argparse.ArgumentParser):
     known: Sequence[str] = ()  #: the options that an error may suggest
 
     def error(self, message: str) -> Any:
-        match = re.match(r"unrecognized arguments: (\S+)", message)
         hint = ""
+        message = re.sub(r"^argument (-\w/)?(?=-)", "option ", message)
+        message = re.sub(r"(?s): invalid (.*) value: (.*)", r": \2 is no \1", message)
+        match = re.match(r"unrecognized arguments: (\S+)", message)
         if match:
-            option = match.group(1).partition("=")[0]
+            option = match[1].partition("=")[0]
             message = f"no option {option!r}"
             hint = _did_you_mean(option, self.known or self._option_string_actions)
         raise _UsageError(f"{message}{hint}; see --help")
@@ -5734,11 +5886,16 @@ def _split_values(text: str) -> list[str]:
         parts = text.split(",")
     values: list[str] = []
     for part in parts:
+        if not part.startswith("range("):
+            values.append(part)
+            continue
         numbers = re.fullmatch(r"range\((-?\d+(?:, *-?\d+){0,2})\)", part)
         try:
-            values += map(str, range(*map(int, numbers[1].split(",")))) if numbers else [part]
-        except ValueError as error:
-            raise _UsageError(f"{part}: {error}") from None
+            values += map(str, range(*map(int, numbers[1].split(",")))) if numbers else ()
+        except ValueError:  # a step of zero
+            numbers = None
+        if not numbers:
+            raise _UsageError(f"{part!r}: write range(STOP), range(START,STOP) or with a step")
     return values
 
 
@@ -5751,7 +5908,8 @@ def _parse_updates(words: Iterable[str]) -> tuple[Config, list[str]]:
         path = path.strip()
         if not path and not equals:
             continue  # an empty variable of a shell script
-        if not equals or "/" in path or os.sep in path:
+        is_path = path.startswith(("/", "./", "../", "~")) or os.path.exists(word)
+        if not equals or (is_path and (os.sep in path or "/" in path)):
             named.append(word)
         elif not all(path.split(".")):
             raise _UsageError(f"{word!r} is no update; write name=value or dotted.name=value")
@@ -5801,8 +5959,12 @@ def _parse_command_line(argv: Sequence[str], options: Sequence[_Option]) -> _Req
     request = _Request(options={k: value for k, value in given.items() if value is not None})
     before, over = _divided(words, "over")
     before, updates = _divided(before, "with")
+    if "with" in updates:
+        raise _UsageError("'with' stands once, before all updates")
     if "over" in words:
         request.over = _parse_sweep(over)
+    elif {"jobs", "skip_done"} & request.options.keys():
+        raise _UsageError("--jobs and --skip-done are for the points of 'over'; leave them out")
     if before[:1] == ["help"]:
         request.help = before[1] if len(before) > 1 else True
         before = before[2:]
@@ -5883,14 +6045,17 @@ def _is_alive(run: Config) -> bool:
     host = run.get("host")
     host = host if isinstance(host, dict) else {}
     pid = host.get("pid")
-    if host.get("hostname") == _host_name() and isinstance(pid, int) and 0 < pid < 2**31:
-        if host.get("process_start") is not None:
-            return bool(_process_start(pid) == host["process_start"])
+    is_here = host.get("hostname") == _host_name() and os.name == "posix"
+    is_here = is_here and host.get("pid_space") in (None, _pid_space(os.getpid()))
+    if is_here and isinstance(pid, int) and 0 < pid < 2**31:
         try:
             os.kill(pid, 0)
+        except PermissionError:  # it is another user's
+            pass
         except OSError:
             return False
-        return True
+        start = _process_start(pid)
+        return start is None or host.get("process_start") in (None, start)
     try:
         last = run.get("heartbeat") or run["start_time"]  # as Sacred leaves it until the first beat
         beat = datetime.datetime.fromisoformat(last).replace(tzinfo=_UTC)
@@ -5907,7 +6072,7 @@ def _newest_claim(folder: str) -> tuple[int, Config]:
         names = os.listdir(folder)
         number = max((int(n[7:]) for n in names if re.fullmatch(r"\.claim-\d+", n)), default=0)
         claim = json.loads(_read_file(os.path.join(folder, f".claim-{number}")))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         claim = {}
     return number, claim if isinstance(claim, dict) else {}
 
@@ -6067,6 +6232,9 @@ def _look_up(basedir: str, run_id: str) -> Config:
 #: The environment variable by which a worker passes its claim on to the process of the run.
 _CLAIM_VARIABLE = "MINISACRED_CLAIM"
 
+#: What tells the runs of one experiment from those of another: either may be changed.
+_WHOSE = ("name", "mainfile")
+
 #: Options that are not for the run itself, but for how it was queued or started before.
 _PASSING_OPTIONS = (
     "--queue --file_storage --mongo_db --id --unobserved --pdb --print-config --jobs --skip-done "
@@ -6077,7 +6245,7 @@ _PASSING_OPTIONS = (
 def _check_startable(run: Config, claim: Config, resume: bool) -> None:
     """Raise SacredError, which says why, unless this process may start or resume a run."""
     status, owner = run["status"], claim.get("host") or run.get("host") or {}
-    where = f"process {owner.get('pid')} on {owner.get('hostname')}"
+    where = f"process {owner.get('pid', '(unknown)')} on {owner.get('hostname', 'some host')}"
     problem = ""
     if resume and status == "QUEUED":
         problem = "is queued; use --start-queued"
@@ -6174,7 +6342,7 @@ class _Worker:
         self._counts: dict[str, int] = {}
         self.more_options: list[str] = []  #: for the runs' command lines
         self.signal: int | None = None  #: the one that has stopped the worker
-        self._is_live = sys.stdout.isatty()
+        self._is_live = bool(sys.stdout) and sys.stdout.isatty()
 
     def work(self) -> int:
         """Start runs until none is left; return 1 if any failed, else 0."""
@@ -6188,6 +6356,8 @@ class _Worker:
                 self._wait()
         finally:
             self._clear_line()
+            if self._is_live:
+                self._say(", ".join(self._counted()) or f"nothing is queued in {self.basedir}")
             for number, handler in old.items():
                 signal.signal(number, handler)
         return 1 if set(self._counts) - {"COMPLETED"} else 0
@@ -6281,7 +6451,10 @@ class _Worker:
             paths = (experiment.get("base_dir"), os.environ.get("PYTHONPATH"))
             environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         cwd = meta.get("cwd")
-        log = tempfile.TemporaryFile()
+        try:
+            log = tempfile.TemporaryFile()
+        except OSError:  # there is no place for it, or none is left
+            log = tempfile.TemporaryFile(dir=self.basedir)
         is_ours, process = False, None
         try:
             is_ours = _claim(folder, number, token=token)
@@ -6311,7 +6484,10 @@ class _Worker:
             process.wait()
             self._ended.put(name)
 
-        threading.Thread(target=wait, daemon=True).start()
+        try:
+            threading.Thread(target=wait, daemon=True).start()
+        except RuntimeError:  # there can be no more threads: one run at a time, then
+            wait()
         return True
 
     def _finish(self, name: str) -> None:
@@ -6366,19 +6542,30 @@ class _Worker:
         self._counts[status] = self._counts.get(status, 0) + 1
         if not self._is_live or status != "COMPLETED":
             self._clear_line()
-            _print(f"run {name} {status} {text}".rstrip())
-            sys.stdout.flush()
+            self._say(f"run {name} {status} {text}".rstrip())
+
+    def _counted(self) -> list[str]:
+        return [f"{count} {status.lower()}" for status, count in self._counts.items()]
 
     def _show_counts(self) -> None:
         if self._is_live:
-            counts = [f"{count} {status.lower()}" for status, count in self._counts.items()]
             waiting = f"{len(self._waiting)} queued"
-            line = ", ".join([f"{len(self._processes)} running", waiting, *counts])
-            print(f"\r\033[K{line}", end="", flush=True)
+            line = ", ".join([f"{len(self._processes)} running", waiting, *self._counted()])
+            self._say(f"\r\033[K{line}", end="")
 
     def _clear_line(self) -> None:
         if self._is_live:
-            print("\r\033[K", end="", flush=True)
+            self._say("\r\033[K", end="")
+
+    @staticmethod
+    def _say(text: str, end: str = "\n") -> None:
+        """Print a text; who cannot read it any more does not keep runs from being started."""
+        try:
+            _print(text, end)
+            if sys.stdout:
+                sys.stdout.flush()
+        except (OSError, ValueError):
+            _mute_stdout()
 
 
 # ======================================================================================
@@ -6490,7 +6677,8 @@ class Ingredient:
         self.pre_run_hooks: list[Any] = []
         self.post_run_hooks: list[Any] = []
         self.current_run: Run | None = None  #: the run that uses it now, else the last one
-        self._captured: weakref.WeakSet[Any] = weakref.WeakSet()
+        #: Captured functions, and what binds them; IPython's autoreload mixes their attributes.
+        self._captured: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
         self._binder: Callable[[Ingredient, Any], None] | None = None
         self._cells_file: str | None = None
         self._extra_sources: set[str] = set()
@@ -6510,9 +6698,10 @@ class Ingredient:
         Args:
             prefix: the dotted path of the dictionary to fill from, instead of all entries.
         """
-        init = vars(function).get("__init__") if isinstance(function, type) else None
-        if isinstance(init, types.FunctionType) and not hasattr(init, "bind"):
-            function.__init__ = self.capture(function.__init__, prefix=prefix)
+        init = getattr(function, "__init__", None) if isinstance(function, type) else None
+        if isinstance(init, types.FunctionType):
+            if not hasattr(init, "bind"):
+                function.__init__ = self.capture(init, prefix=prefix)
             return function
         captured = _capture(function, prefix)
         plain = getattr(captured, "__func__", captured)
@@ -6524,7 +6713,7 @@ class Ingredient:
         elif "<lambda>" in plain.__qualname__:
             alike = [c for c in self._captured if c.__qualname__ == plain.__qualname__]
             plain.number = len(alike) or ""
-        self._captured.add(plain)
+        self._captured[plain] = plain.bind
         if self._binder is not None:  # a function that is captured while a run goes on
             self._binder(self, plain)
         return captured
@@ -6589,7 +6778,7 @@ class Ingredient:
 
     # -- registration ---------------------------------------------------------------------
 
-    def add_config(self, cfg_or_file: Any = None, **entries: Any) -> None:
+    def add_config(self, /, cfg_or_file: Any = None, **entries: Any) -> None:
         """Add a dictionary, dataclass instance, config file or keyword arguments as entries.
 
         Raises:
@@ -6747,7 +6936,8 @@ class Ingredient:
         sources = set(self._modules.sources)
         for ingredient in self.traverse_ingredients():
             sources |= ingredient._extra_sources
-            if ingredient.mainfile and not _site_of(ingredient.mainfile):
+            is_own = ingredient is self or not _site_of(ingredient.mainfile or "")
+            if ingredient.mainfile and is_own:
                 sources.add(ingredient.mainfile)
         if SETTINGS.DISCOVER_SOURCES == "dir":
             sources.update(map(os.path.realpath, _python_files(self.base_dir)))
@@ -7087,13 +7277,16 @@ class Experiment(Ingredient):
                     f"name a command: {', '.join(commands)}"
                 )
             name = self.default_command
+        if not isinstance(name, str):
+            raise _UsageError(f"a command is given by its name, not {name!r}")
         if name not in commands:
-            raise _UsageError(
-                f"no command {name!r}{_did_you_mean(name, commands)} (known: {', '.join(commands)})"
-            )
+            hint = _did_you_mean(name, commands)
+            if any(name == known for known, _ in self.gather_named_configs()):
+                hint = f"; for the named config write: with {name}"
+            raise _UsageError(f"no command {name!r}{hint} (known: {', '.join(commands)})")
         return commands[name]
 
-    def _rejoining_run(self, options: Config) -> Run:
+    def _rejoining_run(self, options: Config, asked: _Request) -> Run:
         """Return a run that was queued, or is to be resumed: it goes on in its own directory."""
         resume = "resume" in options
         basedir = self._basedir(options)
@@ -7103,6 +7296,14 @@ class Experiment(Ingredient):
         stored = _look_up(basedir, run_id)
         if _is_unusable(stored):
             raise SacredError(f"the record of run {run_id!r} is damaged: {stored['error']}")
+        recorded = stored.get("experiment") or {}
+        if all(
+            recorded.get(k) not in (None, v) for k, v in self._identity().items() if k in _WHOSE
+        ):
+            name, mainfile = (recorded[key] for key in _WHOSE)
+            raise SacredError(
+                f"run {run_id!r} is one of experiment {name!r} ({mainfile}), not of {self.path!r}"
+            )
         notes: list[str] = []
         token = os.environ.pop(_CLAIM_VARIABLE, None)
         if token is None or claim.get("token") != token:  # else a worker has looked at that
@@ -7112,7 +7313,7 @@ class Experiment(Ingredient):
         options = self._options_again(meta.get("options") or {}, options, notes)
         config = _without_pickle(stored["config"], stored["dir"])
         request = _Request(stored["command"], config, (), options, stored["info"], meta)
-        request.is_stored = True
+        request.is_stored, request.is_program = True, asked.is_program
         changed = ", ".join(self._changed_sources(stored))
         changed = changed and f"changed since the run was recorded first: {changed}"
         try:
@@ -7152,7 +7353,7 @@ class Experiment(Ingredient):
         for observer in self.observers:
             if isinstance(observer, FileStorageObserver):
                 return str(observer.basedir)
-        raise _UsageError("it takes a directory of runs to do this: add -F DIR")
+        raise _UsageError("this needs the directory of the runs: add -F DIR")
 
     def _changed_sources(self, stored: Config) -> list[str]:
         """Return the sources of a recorded run that are not any more what they were."""
@@ -7198,8 +7399,9 @@ class Experiment(Ingredient):
         return self._run_points(points, basedir, chosen)
 
     def _run_points(self, points: list[tuple[Run, Config]], basedir: str, chosen: Config) -> int:
-        level = self.logger.level
-        self.logger.setLevel(logging.WARNING)  # instead of two lines for each point
+        logger = points[0][0].root_logger if points else self.logger
+        level = logger.level
+        logger.setLevel(logging.WARNING)  # instead of two lines for each point
         try:
             with _SignalGuard(True) as guard:
                 for run, _ in points:
@@ -7212,10 +7414,10 @@ class Experiment(Ingredient):
             self._say_how_to_go_on(sum(run._id is not None for run, _ in points), basedir)
             _die_of(guard.raised or signal.SIGINT)
         finally:
-            self.logger.setLevel(level)
+            logger.setLevel(level)
         rows = {str(run._id): row for run, row in points}
         names = list(rows) if len(rows) < 9 else [*list(rows)[:3], "…", *list(rows)[-3:]]
-        self.logger.info("Queued-up %d runs: %s", len(rows), ", ".join(names) or "all are done")
+        self.logger.info("Queued-up runs: %d (%s)", len(rows), ", ".join(names) or "all are done")
         if chosen.get("queue") or not rows:
             return 0
         worker = _Worker(basedir, chosen.get("jobs", 1), only=list(rows))
@@ -7227,7 +7429,7 @@ class Experiment(Ingredient):
             end = {"status": ended["status"], "result": ended.get("result")}
             row = {f"config.{k}" if k in ("id", *end) else k: v for k, v in row.items()}
             table.append({"id": name, **row, **end})
-        _print(_format_rows(table, None))
+        _print(_format_rows(table, _width()))
         waiting = sum(row["status"] == "QUEUED" for row in table)
         if waiting:
             self._say_how_to_go_on(waiting, basedir)
@@ -7259,7 +7461,7 @@ class Experiment(Ingredient):
                     "--resume and --start-queued go on with a recorded run; leave out "
                     "--unobserved, --queue and --id"
                 )
-            return self._rejoining_run(chosen)
+            return self._rejoining_run(chosen, request)
         if "loglevel" in chosen:
             # All that is shown, where it is we who show it; that is undone after the run.
             is_ours = _ConsoleLogging.is_ours() and self._logger is None
@@ -7305,9 +7507,11 @@ class Experiment(Ingredient):
             command = request.command or ""
             config, summary = _resolve_config(self._layers(), fixed, record, command, logger)
         except Exception as error:
-            if isinstance(error, SacredError) or not request.is_stored:
+            is_ours = isinstance(error, SacredError) and type(error) is not InvalidConfigError
+            if is_ours or not request.is_stored:
                 raise
-            # A scope that turns a text into a list, say, cannot begin with the list.
+            # A scope that turns a text into a list, say, cannot begin with the list; and where a
+            # dictionary has replaced a list, it names no elements of it.
             logger.debug("the recorded configuration is taken as it is: %s", _one_line(error))
             config, summary = _normalise(updates, ""), _ConfigSummary()
         has_seed = config.get("seed") is not None
@@ -7471,7 +7675,9 @@ class Experiment(Ingredient):
         """Return how to start the program again, where that is not by its mainfile."""
         caller, main = self._caller, vars(sys.modules["__main__"])
         spec, script = main.get("__spec__"), main.get("__file__")
-        if not (is_program and script):  # else the program calls the experiment by its arguments
+        # A profiler, say, is a main module which runs the program in a namespace of its own.
+        is_inside = caller is not main and caller.get("__name__") == "__main__"
+        if not (is_program and script) or is_inside:
             is_module = caller.get("__name__") == "__main__" or caller.get("__package__")
             spec = caller.get("__spec__") if is_module else None
         elif caller is not main and (not spec or spec.name == "__main__"):
@@ -7479,7 +7685,16 @@ class Experiment(Ingredient):
         return {"module": spec.name} if spec and spec.name != "__main__" else {}
 
     def _check_run(self, run: Run, chosen: Config) -> None:
+        for observer in run.observers:
+            if isinstance(observer, type) or not hasattr(observer, "started_event"):
+                shown = _strange_repr(observer)[:80]
+                raise ObserverError(f"{shown} is no observer, as FileStorageObserver('runs') is")
         if run.queue_only and not run.observers:
+            if chosen.get("unobserved"):
+                raise _UsageError("a queued run is recorded: leave out --unobserved")
+            if run.unobserved:
+                name = run.meta_info["command"]
+                raise _UsageError(f"command {name!r} is never recorded, and cannot be queued")
             raise _UsageError("--queue needs an observer to record the run: add -F DIR")
         if run.queue_only and self.mainfile is None:
             raise SacredError("a queued run is started by its script; here there is none")
@@ -7520,13 +7735,14 @@ class Experiment(Ingredient):
         parts = list(self.traverse_ingredients())
         outer = [(part, part.current_run, part._binder) for part in parts]
         config = _read_only(run.config) if SETTINGS.CONFIG.READ_ONLY_CONFIG else run.config
-        bound: list[tuple[Any, _Context]] = []  # and what outer runs have bound them to
+        bound: list[tuple[Any, _Context]] = []  # what binds them, and to what outer runs have
         busy = {id(part) for part in parts if part._binder is not None}
 
         def bind(part: Ingredient, captured: Any) -> None:
-            context = captured.bind(self._context(run, config, part, captured))
+            bind_to = part._captured[captured]
+            context = bind_to(self._context(run, config, part, captured))
             if id(part) in busy and context is not _NO_CONTEXT:
-                bound.append((captured, context))
+                bound.append((bind_to, context))
 
         try:
             for part in parts:
@@ -7543,8 +7759,8 @@ class Experiment(Ingredient):
                 part._binder = binder
                 if binder is not None:
                     part.current_run = outer_run
-            for captured, context in reversed(bound):
-                captured.bind(context)
+            for bind_to, context in reversed(bound):
+                bind_to(context)
 
     def _collect_facts(self, run: Run) -> tuple[Config, Config, str]:
         """Return the facts about experiment and host, and the uncommitted changes."""
@@ -7576,8 +7792,9 @@ class Experiment(Ingredient):
         entries = _get_path(config, path)
         if not isinstance(entries, dict):
             entries = {}  # a call, if there is one, will miss what it needs
-        if captured.prefix is None and part is not self:
-            entries = {**_children_entries(config, path, part._children()), **entries}
+        children = _children_entries(config, path, part._children())
+        if children and captured.prefix is None and part is not self:
+            entries = {**children, **entries}
         # A function is known by its name and module; the main file has none, however it is run.
         is_main = captured.__module__ in ("__main__", self._caller.get("__name__"))
         module = "" if is_main else captured.__module__
@@ -7585,7 +7802,9 @@ class Experiment(Ingredient):
         log = run.root_logger.getChild(_join(self._prefix_of(part), captured.__name__))
         seed = _get_path(config, _join(self._prefix_of(part), "seed"))  # an ingredient's own
         seed = run.config["seed"] if seed is None else seed
-        return _Context(entries, seed, name, _config=entries, _log=log, _run=run)
+        context = _Context(entries, seed, name, _config=entries, _log=log, _run=run)
+        context.left_out = dict(i for s in part.configurations for i in s.left_out.items())
+        return context
 
     def _report(self, error: BaseException, run: Run | None, program: str) -> None:
         """Print why a command line failed, to stderr."""
@@ -7596,13 +7815,14 @@ class Experiment(Ingredient):
                 message += "; see --help"
             print(f"{program}: error: {message}", file=sys.stderr)
             return
-        if started and isinstance(error, SacredInterrupt) and started.status == _status_of(error):
+        is_end = started is not None and started.status not in ("COMPLETED", "FAILED")
+        if is_end and isinstance(error, SacredInterrupt):
             return  # the log has told of it
         print("".join(_format_failure(error, whole=False)), end="", file=sys.stderr)
 
     # -- built-in commands ----------------------------------------------------------------
 
-    def _print_config(self, run: Run) -> None:
+    def _print_config(self, _run: Any = None) -> None:
         """Print the configuration, with updates applied and changes marked."""
         docs: dict[str, str] = {"seed": "the random seed for this run"}
         for ingredient in self.traverse_ingredients():
@@ -7611,9 +7831,10 @@ class Experiment(Ingredient):
                 docs.update({_join(prefix, k): doc for k, doc in source.docs().items()})
                 if source.doc:
                     docs[prefix] = _first_line(source.doc)
+        run = _run or self._current()
         _print(_format_config(run.config, run.config_modifications, docs))
 
-    def _print_dependencies(self, run: Run) -> None:
+    def _print_dependencies(self, _run: Any = None) -> None:
         """Print the packages and source files that a run would record."""
         info = self._experiment_info(self._identity())
         packages = [dependency.split("==") for dependency in info["dependencies"]]
@@ -7621,14 +7842,17 @@ class Experiment(Ingredient):
         _print("")
         _print(_format_table("Sources:", info["sources"]))
 
-    def _print_named_configs(self, run: Run) -> None:
+    def _print_named_configs(self, _run: Any = None) -> None:
         """Print the named configs."""
         rows = [(name, _first_line(source.doc)) for name, source in self.gather_named_configs()]
         _print(_format_table("Named Configurations:", [(n, d and f"# {d}") for n, d in rows]))
 
-    def _save_config(self, run: Run, config_filename: str = "config.json") -> None:
+    def _save_config(
+        self, _run: Any = None, _log: Any = None, config_filename: str = "config.json"
+    ) -> None:
         """Write the configuration to config.json, or `config_filename`."""
-        config = dict(run.config)
+        # Code made for Sacred calls it with the configuration, and a logger.
+        config = dict(_run if isinstance(_run, dict) else (_run or self._current()).config)
         filename = str(config.pop("config_filename", config_filename))
         config = _jsonable(config)
         if filename.endswith((".yaml", ".yml")):
@@ -7733,8 +7957,9 @@ def _compare(op: ast.cmpop, left: Any, right: Any) -> bool:
 class _Condition:
     """An expression over the names of a run, evaluated without `eval`.
 
-    It may hold literals, names, comparisons, `and`, `or`, `not` and parentheses. A name that a
-    run lacks is None; what cannot be compared is not equal, and neither less nor greater.
+    It may hold literals, names (`lr`, `data.size`, `metrics["train/loss"]`), comparisons, `and`,
+    `or`, `not` and parentheses. A name that a run lacks is None; what cannot be compared is not
+    equal, and neither less nor greater.
 
     Raises:
         _UsageError: it holds anything else.
@@ -7754,10 +7979,23 @@ class _Condition:
     def __call__(self, names: Mapping[str, Any]) -> bool:
         return bool(self._evaluate(names))
 
+    def _path(self, node: Any) -> str:
+        """Return the dotted name that `a`, `a.b` and `a["b"]` stand for, and others do not."""
+        if isinstance(node, ast.Name):
+            return node.id
+        if isinstance(node, ast.Attribute):
+            before, name = self._path(node.value), node.attr
+        elif isinstance(node, ast.Subscript):
+            key = getattr(node.slice, "value", None)
+            before, name = self._path(node.value), key if isinstance(key, str) else ""
+        else:
+            return ""
+        return before and name and f"{before}.{name}"
+
     def _compiled(self, node: Any) -> Callable[[Mapping[str, Any]], Any]:
         """Return the function from names to the value of a syntax tree."""
-        path = ast.unparse(node) if isinstance(node, (ast.Name, ast.Attribute)) else ""
-        if path and all(map(str.isidentifier, path.split("."))):
+        path = self._path(node)
+        if path:
             self.names.add(path)
             return lambda names: names.get(path)
         if isinstance(node, ast.Constant):
@@ -7766,9 +8004,16 @@ class _Condition:
             items = [self._compiled(item) for item in node.elts]
             return lambda names: [item(names) for item in items]
         if isinstance(node, ast.BoolOp):
-            join = all if isinstance(node.op, ast.And) else any
-            parts = [self._compiled(value) for value in node.values]
-            return lambda names: join(part(names) for part in parts)
+            goes_on = isinstance(node.op, ast.And)
+            first, *others = [self._compiled(value) for value in node.values]
+
+            def join(names: Mapping[str, Any]) -> Any:
+                value = first(names)
+                for part in others:
+                    value = part(names) if bool(value) is goes_on else value
+                return value
+
+            return join
         if isinstance(node, ast.UnaryOp):
             operand = self._compiled(node.operand)
             if isinstance(node.op, ast.Not):
@@ -7788,11 +8033,13 @@ class _Condition:
         raise _UsageError(f"--where takes literals, names, comparisons, and, or, not; not {what!r}")
 
 
+def _is_missing(value: Any) -> bool:
+    return value is None or value != value or value == "NaN"
+
+
 def _sort_key(value: Any) -> Any:
-    """Return a key that sorts numbers, then texts, then what there is not."""
-    if _is_number(value):
-        return 0, value, ""
-    return (2, 0, "") if value is None else (1, 0, str(value))
+    """Return a key that sorts numbers, then texts."""
+    return (0, value, "") if _is_number(value) else (1, 0, str(value))
 
 
 def _view_of(run: Config) -> _View:
@@ -7818,13 +8065,15 @@ def _selected(request: argparse.Namespace) -> list[_View]:
     asked = (condition.names if condition else set()) | ({sort} if sort else set())
     known = sorted({name for view in views for name in view.names}) if asked else []
     for name in sorted(asked.difference(known) if views else ()):
-        raise _UsageError(f"no run has {name!r}{_did_you_mean(name, known)}")
+        hint = _did_you_mean(name, known) or f"; a text needs quotes: {json.dumps(name)}"
+        raise _UsageError(f"no run has {name!r}{hint}")
     if request.status:
-        views = [view for view in views if view.status == request.status.upper()]
+        views = [v for v in views if v.status.upper() == request.status.upper()]
     if condition:
         views = [view for view in views if condition(view.names)]
     if sort:
         views.sort(key=lambda v: _sort_key(v.names.get(sort)), reverse=request.sort[0] == "-")
+        views.sort(key=lambda v: _is_missing(v.names.get(sort)))  # these last, in either order
     return views
 
 
@@ -7834,6 +8083,9 @@ def _list(request: argparse.Namespace) -> None:
 
     gc.disable()  # the process is over soon: with 10,000 runs this halves the time
     views = _selected(request)
+    if not views:
+        asked = request.ids or request.status or request.where
+        print(f"no run in {request.basedir}{' is like that' * bool(asked)}", file=sys.stderr)
     if request.json:
         for view in views:
             print(json.dumps(_jsonable(view.summary())))  # ASCII alone: a pipe may be anything
@@ -7885,9 +8137,14 @@ def _command_again(run: Config) -> str:
 
     folder, meta = run["dir"], run.get("meta") or {}
     options = meta.get("options") or {}
-    words = ["python", *_program_of(run), *([run["command"]] if run.get("command") else [])]
-    words += ["--force"] if options.get("--force") else []
-    words += ["with", os.path.join(folder, "config.json"), "-F", os.path.dirname(folder)]
+    words = ["python", *_program_of(run)]
+    if run["status"] == "QUEUED":
+        words += ["--start-queued", run["_id"]]
+    else:
+        words += [run["command"]] if run.get("command") else []
+        words += ["--force"] if options.get("--force") else []
+        words += ["with", os.path.join(folder, "config.json")]
+    words += ["-F", os.path.dirname(folder)]
     command = shlex.join(map(str, words))
     cwd = str(meta.get("cwd") or os.getcwd())
     return command if cwd == os.getcwd() else f"cd {shlex.quote(cwd)} && {command}"
@@ -7903,10 +8160,10 @@ def _show(request: argparse.Namespace) -> None:
     git = [f"{r.get('commit')}{' with changes' * bool(r.get('dirty'))}" for r in repositories]
     facts = {
         "status": paint(str(known["status"]), str(known["status"])),
-        "experiment": f"{experiment.get('name')}, command {run.get('command')}",
+        "experiment": experiment and f"{experiment.get('name')}, command {run.get('command')}",
         "started": known["start"] and f"{known['start']} UTC",
         "took": _duration(run),
-        "host": f"{host.get('hostname')}, Python {host.get('python_version')}",
+        "host": host and f"{host.get('hostname')}, Python {host.get('python_version')}",
         "git": ", ".join(git),
         "named": ", ".join(map(str, meta.get("named_configs") or ())),
         "comment": meta.get("comment") and repr(meta["comment"]),
@@ -7914,7 +8171,7 @@ def _show(request: argparse.Namespace) -> None:
         "result": None if run.get("result") is None else repr(run["result"])[:width],
         "damaged": run.get("error"),
         "files": run["dir"],
-        "again": _command_again(run),
+        "again": experiment and _command_again(run),
     }
     print(f"run {run['_id']}")
     for name, value in facts.items():
@@ -8019,6 +8276,7 @@ def _work(request: argparse.Namespace) -> int:
 def _parse_main(argv: Sequence[str]) -> argparse.Namespace:
     """Return what the module's own command line asks for; options may stand anywhere."""
     parser = _Parser("minisacred", description="Look at recorded runs, and start queued ones.")
+    parser.add_argument("--version", action="version", version=f"minisacred {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     def add(name: str, function: Callable[..., Any], text: str) -> Any:
@@ -8060,13 +8318,14 @@ def _main(argv: Sequence[str] | None = None) -> int:
         if sys.stdout:  # None where descriptor 1 is closed
             sys.stdout.flush()
     except BrokenPipeError:  # as of `ls | head`: nobody reads on
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        _mute_stdout()
         return 0
     except SacredError as error:
         print(f"minisacred: error: {_one_line(error)}", file=sys.stderr)
         return error.exit_code
     except OSError as error:
-        print(f"minisacred: error: {error.filename or basedir}: {error.strerror}", file=sys.stderr)
+        where = error.filename or "cannot print"
+        print(f"minisacred: error: {where}: {error.strerror}", file=sys.stderr)
         return 1
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
         problem = f"{type(error).__name__}: {_one_line(error)}"

@@ -12,7 +12,7 @@ import typing
 import pytest
 
 import minisacred
-from minisacred import ConfigError, Ingredient, MissingConfigError, SignatureError
+from minisacred import SETTINGS, ConfigError, Ingredient, MissingConfigError, SignatureError
 
 
 @pytest.fixture
@@ -341,3 +341,77 @@ def test_positional_parameters_are_filled_after_one_with_a_default(ex, within):
         return nope, a
 
     assert within(lambda: f()) == (5, 1)
+
+
+def test_changes_of_a_configuration_that_is_not_read_only_reach_functions(ex):
+    ex.add_config(lr=0.1, opt={"name": "adam"})
+
+    @ex.capture
+    def train(lr, device):
+        return lr, device
+
+    @ex.capture(prefix="opt")
+    def optimizer(name):
+        return name
+
+    @ex.main
+    def main(_config):
+        _config["lr"], _config["device"] = 0.5, "cpu"
+        _config["opt"]["name"] = "sgd"
+        return [train(), train(1), optimizer()]
+
+    SETTINGS.CONFIG.READ_ONLY_CONFIG = False
+    try:
+        assert ex.run().result == [(0.5, "cpu"), (1, "cpu"), "sgd"]
+    finally:
+        SETTINGS.CONFIG.READ_ONLY_CONFIG = True
+
+
+def test_missing_parameter_that_a_scope_assigns_says_why_it_is_no_entry(ex):
+    @ex.config
+    def config():
+        names = {"a", "b"}
+
+    @ex.main
+    def main(names):
+        pass
+
+    with pytest.raises(MissingConfigError, match="'names' is a set in its scope, and no entry"):
+        ex.run()
+
+
+def test_class_that_inherits_its_init_stays_a_class(ex):
+    class Base:
+        def __init__(self, width):
+            self.width = width
+
+    @ex.capture
+    class Model(Base):
+        KIND = "net"
+
+    class Other(Base):
+        pass
+
+    ex.add_config(width=3)
+    ex.main(lambda: (Model().width, Model.KIND, isinstance(Model(), Base)))
+    assert ex.run().result == (3, "net", True)
+    with pytest.raises(TypeError):
+        Other()
+
+
+def test_functions_whose_attributes_were_replaced_see_the_current_run(ex):
+    """IPython's autoreload gives an old function the attributes of the new one."""
+    ex.add_config(lr=0.5)
+
+    def make():
+        @ex.capture
+        def lr_of(lr):
+            return lr
+
+        return lr_of
+
+    old, new = make(), make()
+    ex.main(lambda: old())
+    assert ex.run().result == 0.5
+    old.__dict__ = new.__dict__
+    assert ex.run(config_updates={"lr": 3.0}).result == 3.0

@@ -255,3 +255,26 @@ def test_description_of_a_package_is_not_taken_for_its_name(tmp_path):
     (info / "RECORD").write_text("distro/__init__.py,,\n")
     files = {"distro": str(site / "distro/__init__.py")}
     assert _Distributions().find(files) == {"distro": "1.9.0"}
+
+
+def test_git_that_tells_nothing_is_warned_of(place):
+    (place.path / ".git").write_text("gitdir: /nowhere\n")
+    done = place("@ex.main\ndef main(): pass\n", "-F", "runs")
+    assert done.code == 0 and "git tells no commit, so none is recorded" in done.err
+
+
+def test_program_that_imports_its_experiment_is_one_of_the_sources(place):
+    place.write("", "config.py", footer="")
+    (place.path / "train.py").write_text(
+        "from config import ex\n@ex.automain\ndef main():\n    return 1\n"
+    )
+    assert place.python("train.py", "-F", "runs").code == 0
+    names = [name for name, _ in place.run().run["experiment"]["sources"]]
+    assert names[0] == "config.py" and "train.py" in names
+
+
+def test_main_file_of_an_installed_package_is_a_source(place):
+    site = place.path / "site-packages"
+    path = place.write("@ex.main\ndef main(): pass\n", "site-packages/exp.py")
+    assert place.python(path, "-F", "runs").code == 0
+    assert [name for name, _ in place.run().run["experiment"]["sources"]] == ["exp.py"], site

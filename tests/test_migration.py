@@ -296,7 +296,7 @@ def test_the_text_none_for_a_text_entry_is_remarked(place):
         "with", "name=None",
     )  # fmt: skip
     assert done.out == "'None'\n"
-    assert "name is a text, so None is the text, too" in done.err
+    assert "name=None: the entry is a text, so that is one, too" in done.err
 
 
 def test_observer_of_lower_priority_finds_the_record_of_a_higher_one_complete(place):

@@ -866,3 +866,87 @@ def test_keys_that_are_written_alike_keep_their_values(ex, tmp_path, caplog):
     [run] = load_runs(tmp_path)
     assert sorted(run["info"]["by_layer"].values()) == ["int", "text"]
     assert "info: a value of type str is recorded as its repr" in caplog.text
+
+
+@pytest.mark.parametrize("observer", ["'runs'", "None", "FileStorageObserver", "print"])
+def test_what_is_no_observer_is_refused(place, observer):
+    done = place(f"ex.observers.append({observer})\n@ex.main\ndef main(): print('ran')\n")
+    assert (done.code, done.out) == (1, "") and done.err.count("\n") == 1
+    assert "is no observer, as FileStorageObserver('runs') is" in done.err
+
+
+def test_observer_that_is_busy_is_not_taken_for_one_that_hangs(place):
+    done = place(
+        """
+        import time, minisacred
+
+        class Slow(FileStorageObserver):
+            def log_metrics(self, **arguments):
+                super().log_metrics(**arguments)
+                time.sleep(0.5)
+
+        ex.observers.append(Slow("runs"))
+        SETTINGS.OBSERVER_TIMEOUT = 1.5
+        minisacred._METRICS_AT_ONCE = 1000
+
+        @ex.main
+        def main(_run):
+            for step in range(4000):
+                _run.log_scalar("loss", 0.5)
+        """
+    )
+    assert done.code == 0 and "has not answered" not in done.err
+    assert done.run().run["status"] == "COMPLETED" and len(done.run().lines) == 4000
+
+
+def test_names_are_shortened_by_their_bytes(place):
+    name = "\u6f22" * 75 + ".txt"
+    (place.path / name).write_text("x")
+    done = place(
+        f"""
+        @ex.main
+        def main(_run):
+            _run.add_resource({name!r})
+            _run.add_artifact({name!r}, name="a" + {name[:60]!r})
+        """,
+        "-F", "runs",
+    )  # fmt: skip
+    assert done.code == 0 and "failed" not in done.err
+    [(_, stored)] = done.run().run["resources"]
+    assert (place.path / "runs" / stored).read_text() == "x"
+    assert len(os.fsencode(os.path.basename(stored))) < 255
+
+
+def test_heir_finds_the_configuration_and_the_info(place):
+    done = place(
+        """
+        class Heir(FileStorageObserver):
+            def completed_event(self, stop_time, result):
+                print(self.config["lr"], self.info)
+                return super().completed_event(stop_time, result)
+
+        ex.observers.append(Heir("runs"))
+        ex.add_config(lr=0.5)
+
+        @ex.main
+        def main(_run):
+            _run.info["a"] = 1
+        """
+    )
+    assert "0.5 {'a': 1}" in done.out and done.run().run["status"] == "COMPLETED"
+
+
+def test_keys_that_print_the_same_are_all_kept(place):
+    done = place(
+        """
+        class Key:
+            def __repr__(self):
+                return "key"
+
+        @ex.main
+        def main():
+            return {Key(): 1, Key(): 2, Key(): 3}
+        """,
+        "-F", "runs",
+    )  # fmt: skip
+    assert done.run().run["result"] == {"key": 1, "key'": 2, "key''": 3}

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -512,3 +513,79 @@ def test_order_is_kept_where_stdout_is_no_file(place):
     assert done.code == 0, done.err
     lines = done.run().cout.splitlines()[:-1]
     assert [line.split()[-1] for line in lines[-4:]] == ["one", "two", "three", "four"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    ["sys.stdout.reconfigure(line_buffering=True); print('shown')", "print('\\u6f22' * 2800)"],
+)
+def test_what_the_stream_has_flushed_is_stored_in_sys_mode(place, body):
+    """All that a pipe has got is in cout.txt, too, when the process is killed."""
+    done = place(
+        f"""
+        import os, signal, sys
+
+        @ex.main
+        def main():
+            {body}
+            os.kill(os.getpid(), signal.SIGKILL)
+        """,
+        "-C", "sys", "-F", "runs",
+        env={"PYTHONIOENCODING": "utf-8"},
+    )  # fmt: skip
+    assert done.code == -9 and done.out
+    assert done.out in done.run().cout
+
+
+@pytest.mark.parametrize(
+    "how", ["TextIOWrapper(sys.stdout.buffer", "TextIOWrapper(sys.stdout.detach()"]
+)
+def test_stream_that_main_has_wrapped_prints_after_the_run(place, how):
+    done = place(
+        f"""
+        import io, sys
+
+        @ex.main
+        def main():
+            sys.stdout = io.{how}, encoding="utf-8", line_buffering=True)
+            print("inside")
+        """,
+        "-C", "fd", "-F", "runs",
+        script={"footer": "\n\nex.run_commandline()\nprint('after')\nimport gc; gc.collect()\nprint('end')\n"},
+    )  # fmt: skip
+    assert (done.code, done.out) == (0, "inside\nafter\nend\n"), done.err
+    assert user_lines(done.run().cout) == ["inside"]
+
+
+def test_child_that_outlives_its_run_never_writes_into_another_one(place):
+    """Somebody has removed the runs; another run has the same path."""
+    place.write(
+        """
+        import os, shutil, sys, time
+        @ex.main
+        def main(old=False):
+            if old:
+                print("begun", flush=True)
+                if os.fork() == 0:
+                    os.setsid()
+                    while not os.path.exists("go"):
+                        time.sleep(0.01)
+                    print("from the old run", flush=True)
+                    os._exit(0)
+        """
+    )
+    first = place.start(
+        "exp.py",
+        "with",
+        "old=True",
+        "-F",
+        "runs",
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    assert first.wait(30) == 0
+    shutil.rmtree(place.path / "runs")
+    assert place.python("exp.py", "-F", "runs").code == 0
+    (place.path / "go").touch()
+    time.sleep(0.5)
+    assert "old run" not in place.run().cout

@@ -7,6 +7,7 @@ import os
 import pathlib
 import random
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -425,7 +426,7 @@ def test_worker_on_a_terminal_shows_the_counts_in_one_line(place):
     assert "\x1b[K1 running, 1 queued, 1 completed" in lines
     [failed] = [line for line in lines if "FAILED" in line]
     assert re.fullmatch("\x1b\\[Krun 3 FAILED after .*: ValueError: n is negative", failed)
-    assert lines[-1] == "\x1b[K" and shown.count(b"\n") == 1
+    assert lines[-2] == "\x1b[K2 completed, 1 failed" and shown.count(b"\n") == 2
 
 
 def test_worker_says_what_is_wrong_with_its_arguments(place):
@@ -1207,19 +1208,44 @@ def test_values_of_a_sweep_divide_at_commas_outside_of_brackets_and_quotes(words
     assert made == values
 
 
+@pytest.mark.parametrize("option", ["--start-queued", "--resume"])
+def test_run_of_another_experiment_is_refused(place, option):
+    place.write(TASK)
+    queue(place, "with", "n=1")
+    if option == "--resume":
+        place.python("exp.py", "with", "n=-1", "-F", "runs")
+    (place.path / "other.py").write_text((place.path / "exp.py").read_text())
+    text = (place.path / "exp.py").read_text().replace("Experiment(", "Experiment('other' or ")
+    (place.path / "other.py").write_text(text)
+    before = sorted((place.path / "runs").rglob("*"))
+    number = "1" if option == "--start-queued" else "2"
+    done = place.python("other.py", option, number, "-F", "runs")
+    assert done.code == 1 and done.err.count("\n") == 1
+    assert f"run '{number}' is one of experiment 'exp' (exp.py), not of 'other'" in done.err
+    assert sorted((place.path / "runs").rglob("*")) == before
+
+
+def test_unobserved_command_cannot_be_queued(place):
+    place.write(TASK + "\n@ex.command(unobserved=True)\ndef peek(): pass\n")
+    done = place.python("exp.py", "peek", "-q", "-F", "runs")
+    assert done.code == 2 and "command 'peek' is never recorded, and cannot" in done.err
+    done = place.python("exp.py", "-u", "-q", "-F", "runs")
+    assert done.code == 2 and "a queued run is recorded: leave out --unobserved" in done.err
+
+
 def test_range_that_cannot_be_is_a_usage_error(place):
     place.write(TASK)
     done = place.python("exp.py", "over", "n=range(1,5,0)", "-F", "runs")
-    assert done.code == 2 and "range(1,5,0): range() arg 3 must not be zero" in done.err
+    assert done.code == 2 and "'range(1,5,0)': write range(STOP)" in done.err
 
 
 def test_skip_done_minds_the_seed_of_a_named_config(place):
     place.write(TASK.replace("    seed = 7\n", "") + "\nex.add_named_config('seeded', seed=7)\n")
     assert place.python("exp.py", "-F", "runs").code == 0
     again = place.python("exp.py", "over", "n=0", "--skip-done", "-F", "runs")
-    assert "Queued-up 0 runs" in again.err
+    assert "Queued-up runs: 0 (all are done)" in again.err
     done = place.python("exp.py", "over", "seeded", "--skip-done", "-F", "runs")
-    assert "Queued-up 1 runs" in done.err
+    assert "Queued-up runs: 1 (" in done.err
 
 
 def test_run_with_a_damaged_line_of_metrics_is_resumed(place):
@@ -1464,3 +1490,130 @@ def test_driver_that_names_the_program_itself_is_started_again(place):
     done = place.python("driver.py", "over", "x=4,5", "-F", "runs")
     assert done.code == 0, done.out
     assert [run["result"] for run in load_runs(place.path / "runs")] == [4, 5]
+
+
+def test_dictionary_in_the_place_of_a_list_goes_through_the_queue(place):
+    place.write("ex.add_config(layers=[1, 2])\n@ex.main\ndef main(layers): return layers\n")
+    queue(place, "with", "layers={'conv': 2}")
+    assert work(place).code == 0
+    assert place.run().run["result"] == {"conv": 2}
+
+
+def test_infinity_for_an_integer_goes_through_the_queue(place):
+    place.write("ex.add_config(steps=1000)\n@ex.main\ndef main(steps): return repr(steps)\n")
+    queue(place, "with", "steps=1e999")
+    assert work(place).code == 0 and place.run().run["result"] == "inf"
+
+
+@POSIX
+def test_undecodable_text_goes_through_the_queue(place):
+    place.write("ex.add_config(path='x')\n@ex.main\ndef main(path): return ascii(path)\n")
+    queue(place, "with", os.fsdecode(b"path=/data/\xff.bin"))
+    assert work(place).code == 0 and place.run().run["result"] == "'/data/\\udcff.bin'"
+    again = place.python("exp.py", "with", "runs/1/config.json", "-F", "runs")
+    assert again.code == 0 and place.run("2").run["result"] == "'/data/\\udcff.bin'"
+
+
+def test_steps_go_on_after_one_that_was_no_finite_number(place):
+    place.write(
+        """
+        @ex.main
+        def main(_run):
+            if not _run.resumed:
+                _run.log_scalar("x", 1.0, float("inf"))
+                raise RuntimeError
+            _run.log_scalar("x", 2.0)
+            _run.log_scalar("ok", 3.0)
+        """
+    )
+    place.python("exp.py", "-F", "runs")
+    done = place.python("exp.py", "--resume", "1", "-F", "runs")
+    assert done.code == 0 and "failed" not in done.err
+    [run] = minisacred.load_runs(place.path / "runs")
+    assert run["metrics"]["ok"]["values"] == [3.0]
+    assert run["metrics"]["x"]["steps"] == ["Infinity", "Infinity"]
+
+
+@pytest.mark.parametrize("launcher", [(), ("-m", "cProfile", "-o", "p.out")])
+def test_program_under_a_profiler_is_started_by_its_file(place, launcher):
+    place.write(TASK)
+    assert place.python(*launcher, "exp.py", "-q", "with", "n=1", "-F", "runs").code == 0
+    done = work(place)
+    assert done.code == 0, done.out
+    assert place.run().run["status"] == "COMPLETED"
+
+
+def test_program_that_imports_its_experiment_is_started_again(place):
+    """The experiment is in a module of a package, @ex.automain in the script."""
+    (place.path / "pkg").mkdir()
+    (place.path / "pkg" / "__init__.py").write_text("")
+    place.write("ex.add_config(n=1)\n", "pkg/config.py", footer="")
+    (place.path / "run.py").write_text(
+        "from pkg.config import ex\n@ex.automain\ndef main(n):\n    return n\n"
+    )
+    assert place.python("run.py", "-q", "-F", "runs").code == 0
+    for _ in range(2):
+        assert work(place).code == 0
+    run = place.run().run
+    assert run["status"] == "COMPLETED" and "module" not in run["meta"]
+    assert run["meta"]["script"] == str(place.path / "run.py")
+    names = {name for name, _ in run["experiment"]["sources"]}
+    assert names >= {"pkg/config.py", "run.py"}
+
+
+@POSIX
+@pytest.mark.parametrize("stdout", [None, "/dev/full"])
+def test_worker_whose_output_goes_nowhere_starts_all_runs(place, stdout):
+    place.write(TASK)
+    for n in (1, 2):
+        queue(place, "with", f"n={n}")
+    where = f">{stdout}" if stdout else ">&-"
+    command = shlex.join([sys.executable, str(ROOT / "minisacred.py"), "work", "runs"])
+    done = subprocess.run(
+        f"{command} {where}", shell=True, cwd=place.path, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [place.run(n).run["status"] for n in "12"] == ["COMPLETED"] * 2
+
+
+@POSIX
+def test_run_of_another_process_space_is_judged_by_its_heartbeat(place):
+    """A container may have the host's name, and a process of the same number."""
+    place.write(TASK)
+    assert place.python("exp.py", "-F", "runs").code == 0
+    path = place.path / "runs" / "1" / "run.json"
+    entry = json.loads(path.read_text())
+    entry["status"] = "RUNNING"
+    path.write_text(json.dumps(entry))
+    assert next(minisacred.load_runs(place.path / "runs"))["status"] == "DEAD"
+    entry["host"]["pid_space"] = "another"
+    path.write_text(json.dumps(entry))
+    assert next(minisacred.load_runs(place.path / "runs"))["status"] == "RUNNING"
+    entry["heartbeat"] = "2020-01-01T00:00:00.000000"
+    path.write_text(json.dumps(entry))
+    assert next(minisacred.load_runs(place.path / "runs"))["status"] == "DEAD"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_claim_that_could_not_be_written_is_no_claim(place, monkeypatch):
+    """On a file system without hard links, when the disk is full."""
+    place.write(TASK)
+    queue(place, "with", "n=1")
+    folder = str(place.path / "runs" / "1")
+
+    real = os.write
+
+    def refused(*_):
+        raise OSError(28, "No space left on device")
+
+    def write(fd, data):
+        name = os.readlink(f"/proc/self/fd/{fd}")
+        return refused() if ".claim-" in name and not name.endswith(".tmp") else real(fd, data)
+
+    monkeypatch.setattr(os, "link", refused)
+    with monkeypatch.context() as disk:
+        disk.setattr(os, "write", write)
+        with pytest.raises(OSError):
+            minisacred._claim(folder, 0)
+    assert [name for name in os.listdir(folder) if name.startswith(".claim")] == []
+    assert minisacred._claim(folder, 0)

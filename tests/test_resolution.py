@@ -11,6 +11,7 @@ import typing
 
 import pytest
 
+import minisacred
 from minisacred import (
     ConfigAddedError,
     ConfigError,
@@ -19,6 +20,7 @@ from minisacred import (
     InvalidConfigError,
     MissingConfigError,
     NamedConfigNotFoundError,
+    SacredError,
 )
 
 
@@ -899,3 +901,97 @@ def test_elements_may_come_later(ex):
         run(ex, {"layers.5": 9})
     with pytest.raises(InvalidConfigError, match="row.5: index out of range"):
         run(ex, {"row.5": 9})
+
+
+OPTIMIZER = """
+@ex.config
+def base():
+    opt = {"layers": [64, 64], "nesterov": True, "lr": 0.1, "betas": (0.9, 0.99)}
+
+{}
+
+@ex.main
+def main(opt):
+    print(opt)
+"""
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        "@ex.config\ndef more():\n    opt = {'decay': 0.5}",
+        "ex.add_config({'opt': {'decay': 0.5}})",
+        "@ex.config_hook\ndef hook(config, command_name, logger): return {'opt': {'decay': 0.5}}",
+    ],
+)
+def test_updates_keep_their_types_where_a_second_source_adds_keys(place, second):
+    updates = ["opt.nesterov=no", "opt.layers.0=9", "opt.lr=1", "opt.betas=[1,1]"]
+    done = place(OPTIMIZER.replace("{}", second), "with", *updates)
+    assert done.out == (
+        "{'layers': [9, 64], 'nesterov': False, 'lr': 1.0, 'betas': (1, 1), 'decay': 0.5}\n"
+    )
+    done = place(OPTIMIZER.replace("{}", second), "with", "opt.layers.7=9")
+    assert done.code == 1 and "opt.layers.7: index out of range" in done.err
+
+
+def test_update_of_an_element_where_a_second_source_adds_keys(ex):
+    ex.add_config({"opt": {"layers": [1, 2]}})
+    ex.add_config({"opt": {"decay": 0.5}})
+    ex.main(lambda opt: opt)
+    assert ex.run(config_updates={"opt.layers.0": 9}).result == {"layers": [9, 2], "decay": 0.5}
+
+
+def test_ingredient_inside_the_path_of_another(ex):
+    data = Ingredient("data", interactive=True)
+    data.add_config(root="/d")
+    loader = Ingredient("data.loader", ingredients=[data], interactive=True)
+    loader.add_config(batch=8)
+    model = Ingredient("model", ingredients=[data, loader], interactive=True)
+
+    @model.capture
+    def build(data):
+        return data
+
+    ex.ingredients.append(model)
+    ex.main(lambda: build())
+    assert ex.run().result == {"root": "/d", "loader": {"batch": 8}}
+
+
+@pytest.mark.parametrize(("text", "value"), [("inf", "inf"), ("-inf", "-inf"), ("1e999", "inf")])
+def test_infinite_values_for_integers(text, value):
+    entry = minisacred._Typed(text).as_type_of(3, "n")
+    assert entry == float(value) and isinstance(entry, float)
+
+
+def test_seed_that_is_no_text_is_one_line(place):
+    done = place(
+        "@ex.main\ndef main(): pass\n", "with", b"seed=\xff".decode("utf-8", "surrogateescape")
+    )
+    assert done.code == 1 and done.err == "exp.py: error: seed: '\\udcff' is no text; see --help\n"
+
+
+def test_errors_take_the_arguments_of_sacred():
+    error = InvalidConfigError("bad", conflicting_configs=("lr", "steps"), print_traceback=False)
+    assert str(error) == "bad (lr, steps)"
+    assert str(MissingConfigError("set the path!", "path")) == "set the path! (path)"
+    assert str(SacredError("no", print_traceback=False, filter_traceback="never")) == "no"
+
+
+def test_scope_with_a_wrapper_is_the_function_inside(ex):
+    import functools
+
+    def traced(function):
+        @functools.wraps(function)
+        def wrapper(*args, **kwargs):
+            return function(*args, **kwargs)
+
+        return wrapper
+
+    @ex.config
+    @traced
+    def config():
+        a = 1
+        b = a + 1
+
+    ex.main(lambda a, b: (a, b))
+    assert ex.run(config_updates={"a": 5}).result == (5, 6)

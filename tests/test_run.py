@@ -35,6 +35,7 @@ def wait_for(condition, seconds=20):
         ("raise TimeoutInterrupt", 1, "TIMEOUT"),
         ("raise SacredInterrupt", 1, "INTERRUPTED"),
         ("raise Converged('enough')", 1, "CONVERGED"),
+        ("raise Early", 1, "Early-Stopped"),
         ("raise Odd", 1, "INTERRUPTED"),
         ("raise KeyboardInterrupt", -signal.SIGINT, "INTERRUPTED"),
         ("raise GeneratorExit", 1, "FAILED"),
@@ -47,6 +48,9 @@ def test_how_a_run_ends(place, body, code, status):
 
         class Converged(SacredInterrupt):
             STATUS = "CONVERGED"
+
+        class Early(SacredInterrupt):
+            STATUS = "Early-Stopped"
 
         class Odd(SacredInterrupt):
             STATUS = 5
@@ -62,7 +66,7 @@ def test_how_a_run_ends(place, body, code, status):
     assert run["start_time"] <= run["stop_time"] <= run["heartbeat"]
     assert "minisacred.py" not in done.err
     if "Odd" in body:
-        assert "Odd.STATUS must be a word in capitals that names an end, not 5" in done.err
+        assert done.err.count("Odd.STATUS must be a text that names an end, not 5") == 1
 
 
 def test_exception_of_main_is_recorded_and_raised_unchanged(ex):
@@ -835,3 +839,20 @@ def test_fork_while_handlers_wait_has_them_back(place):
         "-F", "runs",
     )  # fmt: skip
     assert done.code == 0 and done.out == "code 7\n", done.err
+
+
+def test_failure_of_a_coroutine_is_the_only_exception_recorded(place):
+    done = place(
+        """
+        import sys
+
+        @ex.main
+        async def main():
+            assert sys.exc_info() == (None, None, None)
+            raise ValueError("oops")
+        """,
+        "-F", "runs",
+    )  # fmt: skip
+    trace = "".join(done.run().run["fail_trace"])
+    assert trace.count("Traceback") == 1 and "During handling" not in trace
+    assert trace.endswith("ValueError: oops\n")

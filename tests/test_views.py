@@ -155,6 +155,7 @@ def test_ls_names_a_run_that_is_missing(runs):
         ("config.lr == 0.5 and metrics.loss > -1", ["3"]),
         ("duration >= 65", ["1", "2", "3", "10"]),
         ("model.name < 3", []),
+        ("model['name'] == 'net' and metrics['loss'] < 0.1", ["1", "2"]),
     ],
 )
 def test_where_selects(runs, condition, found):
@@ -172,6 +173,40 @@ def test_where_refuses_all_but_comparisons(runs, condition):
         assert done.returncode == 2
         assert done.stderr.startswith("minisacred: error: --where")
         assert done.stderr.count("\n") == 1
+
+
+def test_names_that_are_no_identifiers_are_written_in_brackets(tmp_path):
+    write_run(tmp_path, 1, metrics={"train/loss": [0.5]}, config={"d": {"weight-decay": 2}})
+    write_run(tmp_path, 2, metrics={"train/loss": [1.5]}, config={"d": {"weight-decay": 0}})
+    assert ids(call("ls", tmp_path, "--where", 'metrics["train/loss"] < 1')) == ["1"]
+    assert ids(call("ls", tmp_path, "--where", "config.d['weight-decay'] < 1")) == ["2"]
+
+
+def test_runs_without_the_value_come_last_in_either_order(tmp_path):
+    for number, losses in enumerate(([0.5], [], ["NaN"], [1.5]), 1):
+        write_run(tmp_path, number, metrics={"loss": losses})
+    assert ids(call("ls", tmp_path, "--sort", "loss"))[:2] == ["1", "4"]
+    assert ids(call("ls", tmp_path, "--sort=-loss"))[:2] == ["4", "1"]
+
+
+def test_ls_says_so_when_there_is_nothing_to_list(runs, tmp_path):
+    done = call("ls", runs, "--status", "NONE")
+    assert (done.stdout, done.stderr) == ("", f"no run in {runs} is like that\n")
+    (tmp_path / "empty").mkdir()
+    assert call("ls", tmp_path / "empty").stderr == f"no run in {tmp_path / 'empty'}\n"
+
+
+def test_text_without_quotes_is_told_of(runs):
+    done = call("ls", runs, "--where", "status == FAILED")
+    assert (
+        done.returncode == 2
+        and "no run has 'FAILED'; a text needs quotes: \"FAILED\"" in done.stderr
+    )
+
+
+def test_show_says_how_to_start_a_queued_run(tmp_path):
+    write_run(tmp_path, 1, status="QUEUED")
+    assert "--start-queued 1 -F" in call("show", tmp_path, "1").stdout
 
 
 def test_where_and_sort_name_the_closest_column(runs):
