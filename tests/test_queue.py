@@ -1570,7 +1570,13 @@ def test_worker_whose_output_goes_nowhere_starts_all_runs(place, stdout):
     where = f">{stdout}" if stdout else ">&-"
     command = shlex.join([sys.executable, str(ROOT / "minisacred.py"), "work", "runs"])
     done = subprocess.run(
-        f"{command} {where}", shell=True, cwd=place.path, capture_output=True, text=True, timeout=60
+        f"{command} {where}",
+        shell=True,
+        cwd=place.path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert [place.run(n).run["status"] for n in "12"] == ["COMPLETED"] * 2
