@@ -44,10 +44,10 @@ def test_tour_runs(checkout):
     (checkout / "train.py").write_text(block)
     for command in re.findall(r"^\$ (.*)$", "".join(consoles()[1:]), re.MULTILINE):
         if "--resume" in command:
-            interrupt(checkout / "runs" / re.search(r"--resume (\S+)", command).group(1))
+            interrupt(checkout / "trials" / re.search(r"--resume (\S+)", command).group(1))
         done = shell(command, checkout)
         assert done.returncode == 0, (command, done.stderr)
-    runs = list(load_runs(checkout / "runs"))
+    runs = list(load_runs(checkout / "trials"))
     assert {run["status"] for run in runs} == {"COMPLETED"}
     assert len(runs) == 2 + 1 + 6 + 2
     assert runs[0]["config"] == runs[1]["config"]
