@@ -153,6 +153,16 @@ class SacredError(Exception):
     def __init__(self, message: Any = "", *printing: Any, **more: Any) -> None:
         super().__init__(message)
 
+    def __reduce__(self) -> Any:  # for pools of processes: subclasses take other arguments
+        return _error_again, (type(self), self.args, vars(self))
+
+
+def _error_again(cls: type[SacredError], args: Any, attributes: dict[str, Any]) -> SacredError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    vars(error).update(attributes)
+    return error
+
 
 class SacredInterrupt(Exception):
     """Raise a subclass to end a run early with its `STATUS`, any text that names an end."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -856,3 +857,19 @@ def test_failure_of_a_coroutine_is_the_only_exception_recorded(place):
     trace = "".join(done.run().run["fail_trace"])
     assert trace.count("Traceback") == 1 and "During handling" not in trace
     assert trace.endswith("ValueError: oops\n")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        minisacred.ConfigAddedError("lr", {"rate"}),
+        minisacred._ScopeError("has a yield", (lambda: 0).__code__, 3),
+        minisacred.MissingConfigError("set the path", "path"),
+        minisacred.SettingError("no setting"),
+        minisacred.SacredError("no"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_errors_come_back_from_pools_of_processes(error):
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
