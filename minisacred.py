@@ -2902,27 +2902,28 @@ class _Modules:
 
     def update(self) -> None:
         """Sort the modules that were imported since the last time."""
-        for name, module in list(sys.modules.items()):
-            if name not in self._seen:
-                self._seen.add(name)
-                # not getattr: a lazy module would be loaded by it
-                file = getattr(module, "__dict__", {}).get("__file__")
-                if not isinstance(file, str) or name == "_distutils_hack":
-                    continue  # which setuptools adds to each start of Python
-                # Most are of the standard library: told by their beginnings, in no time.
-                if not file.startswith(self._library) or "-packages" in file:
-                    self._sort(name, os.path.abspath(file))
+        new = set(sys.modules) - self._seen
+        self._seen |= new
+        for name in new - {"_distutils_hack"}:  # which setuptools adds to each start of Python
+            # not getattr: a lazy module would be loaded by it
+            file = getattr(sys.modules.get(name), "__dict__", {}).get("__file__")
+            # Most are of the standard library: told by their beginnings, in no time.
+            if isinstance(file, str) and (
+                not file.startswith(self._library) or "-packages" in file
+            ):
+                self._sort(name, os.path.abspath(file))
 
     def _sort(self, name: str, path: str) -> None:
+        is_apart = any(_is_below(path, f) for f in (self._library, *self._environments))
+        if is_apart and not _site_of(path):
+            return
+        real = os.path.realpath(path)
         is_program = name == "__main__"  # whatever its name
-        if _site_of(path):
-            self.installed.update({} if is_program else {name: path})
-        elif not any(_is_below(path, f) for f in (self._library, *self._environments)):
-            path = os.path.realpath(path)
-            if not any(_is_below(path, root) for root in self._roots):
-                self.installed.update({} if is_program else {name: path})
-            elif is_program or path.endswith((".py", ".pyw")):
-                self.sources.add(path)
+        if not _site_of(path) and any(_is_below(real, root) for root in self._roots):
+            if is_program or real.endswith((".py", ".pyw")):
+                self.sources.add(real)
+        elif not is_program:
+            self.installed[name] = path if _site_of(path) else real
 
 
 def _python_files(folder: str) -> Iterator[str]:
