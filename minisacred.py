@@ -40,6 +40,7 @@ from __future__ import annotations
 import argparse
 import ast
 import contextlib
+import enum
 import functools
 import io
 import itertools
@@ -112,6 +113,9 @@ __all__ = [
 
 #: The file of this very module, as it stands in code objects: tells its frames from the user's.
 _THIS_FILE = (lambda: 0).__code__.co_filename
+
+#: What the process was started with, before a program takes words of its own out of it.
+_FIRST_ARGUMENTS = getattr(sys, "argv", [])[1:]
 
 #: Seeds are drawn from 1 to here, as in Sacred; numpy takes at most 32 bits.
 _SEED_LIMIT = 1_000_000_000
@@ -373,12 +377,32 @@ def _is_float(key: str) -> bool:
     return "." in key and re.fullmatch(r"-?\d+\.\d+(e[+-]?\d+)?", key) is not None
 
 
-def _merged(base: Mapping[Any, Any], update: Mapping[Any, Any]) -> dict[Any, Any]:
-    """Return `base` with `update` merged into it, key by key at every depth."""
+def _written_key(key: Any) -> str:
+    """Return a key as JSON writes it."""
+    return key if isinstance(key, str) else json.dumps(key, default=repr)
+
+
+def _merged(
+    base: Mapping[Any, Any], update: Mapping[Any, Any], join: Callable[..., Any] | None = None
+) -> dict[Any, Any]:
+    """Return `base` with `update` merged into it, key by key at every depth.
+
+    A text stands for the other kind of key that JSON, or a command line, writes like it.
+
+    Args:
+        join: called with the old value, the new one and the key, makes one of both.
+    """
     result = dict(base)
+    others = {_written_key(key): key for key in result if not isinstance(key, str)}
     for key, value in update.items():
+        if isinstance(key, str) and key not in result:
+            key = others.get(key, key)
+        elif not isinstance(key, str) and key not in result and _written_key(key) in result:
+            result[key] = result.pop(_written_key(key))
         old = result.get(key)
-        if isinstance(value, dict) and isinstance(old, dict):
+        if join is not None:
+            value = join(old, value, key)
+        elif isinstance(value, dict) and isinstance(old, dict):
             value = _merged(old, value)
         result[key] = value
     return result
@@ -412,6 +436,27 @@ def _leaf_paths(tree: Mapping[Any, Any], top: Path = ()) -> Iterator[tuple[Path,
             yield from _leaf_paths(value, path)
         else:
             yield path, value
+
+
+def _key_orders(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, list[str]]]:
+    """Yield path and keys of the dictionaries in a tree whose order sorting would change."""
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            keys = list(map(_written_key, value))
+            if keys != sorted(keys):
+                yield _join(prefix, key), keys
+            yield from _key_orders(value, _join(prefix, key))
+
+
+def _ordered(tree: Config, orders: Any, prefix: str = "") -> Config:
+    """Return a tree whose dictionaries have the order that `_key_orders` has found."""
+    keys = orders.get(prefix) if isinstance(orders, dict) else None
+    keys = [key for key in keys if key in tree] if isinstance(keys, list) else []
+    tree = {key: tree[key] for key in dict.fromkeys([*keys, *tree])}
+    return {
+        key: _ordered(value, orders, _join(prefix, key)) if isinstance(value, dict) else value
+        for key, value in tree.items()
+    }
 
 
 def _leaves(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -569,11 +614,6 @@ def _read_only(value: Any) -> Any:
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 
 
-def _written_key(key: Any) -> str:
-    """Return a key as JSON writes it."""
-    return key if isinstance(key, str) else json.dumps(key, default=repr)
-
-
 def _like(old: Any, items: Iterable[Any]) -> Any:
     """Return items as the kind of sequence that `old` is: list, tuple, namedtuple or array."""
     if _is_numpy(old):
@@ -594,9 +634,10 @@ def _as_stored(value: Any, old: Any) -> Any:
     is_alike = isinstance(value, list) or isinstance(old, tuple)
     if isinstance(value, (list, tuple)) and isinstance(old, (list, tuple)) and is_alike:
         return _like(old, [*map(_as_stored, value, old), *value[len(old) :]])
-    if isinstance(value, str) and isinstance(old, os.PathLike):
+    is_path = isinstance(value, str) and isinstance(old, os.PathLike)
+    if is_path or (isinstance(old, enum.Enum) and not isinstance(value, enum.Enum)):
         try:
-            return type(old)(value)  # type: ignore[call-arg]
+            return type(old)(value)
         except Exception:  # it is made of other things than its name
             return value
     if type(old) in (int, float) and value in ("NaN", "Infinity", "-Infinity"):
@@ -618,8 +659,17 @@ class _Typed:
                 ) from None
             self.value = text
 
+    #: What it is, as a named config has settled that, if no source knows better.
+    fallback: Any = None
+
     def __repr__(self) -> str:
         return self.text
+
+    def falling_back(self, fallback: Any) -> _Typed:
+        """Return a copy with another fallback."""
+        copy = _Typed(self.text)
+        copy.value, copy.fallback = self.value, fallback
+        return copy
 
     @functools.cached_property
     def tree(self) -> Config:
@@ -637,6 +687,8 @@ class _Typed:
     def as_type_of(self, old: Any, path: str) -> Any:
         """Return the value for an entry that was `old` before."""
         old = old.tolist() if _is_numpy(old) else old
+        if isinstance(old, enum.Enum):
+            return _as_stored(self.text if isinstance(old, str) else self.value, old)
         if isinstance(old, bool):
             if self.text.strip().lower() not in _WORDS:
                 raise InvalidConfigError(
@@ -664,10 +716,21 @@ class _Typed:
 def _settled(value: Any) -> Any:
     """Return the tree with each typed value in it replaced by what its text says."""
     if isinstance(value, _Typed):
-        return _settled(value.tree) if isinstance(value.value, dict) else value.value
+        if isinstance(value.value, dict):
+            return _settled(value.tree)
+        return value.value if value.fallback is None else value.fallback
     if isinstance(value, dict):
         return {k: _settled(v) for k, v in value.items()}
     return value
+
+
+def _falling_back(fixed: Any, known: Any) -> Any:
+    """Return fixed values in which those that are typed fall back to known ones."""
+    if isinstance(fixed, dict) and isinstance(known, dict):
+        return {key: _falling_back(value, known.get(key)) for key, value in fixed.items()}
+    if isinstance(fixed, _Typed) and not isinstance(known, (dict, type(None))):
+        return fixed.falling_back(known)
+    return fixed
 
 
 def _retyped(given: Any, typed: Any) -> Any:
@@ -710,10 +773,7 @@ def _combined(earlier: Any, later: Any, path: str = "") -> Any:
     if isinstance(later, _Typed) and isinstance(later.value, dict) and isinstance(earlier, dict):
         later = later.tree
     if isinstance(later, dict) and isinstance(earlier, dict):
-        result = dict(earlier)
-        for key, value in later.items():
-            result[key] = _combined(earlier.get(key), value, _join(path, key))
-        return result
+        return _merged(earlier, later, lambda old, new, k: _combined(old, new, _join(path, k)))
     if isinstance(later, dict) and later and isinstance(earlier, (list, tuple)):
         items = list(earlier)
         for key, value in later.items():
@@ -755,8 +815,11 @@ class _Record:
         #: The value that the sources assign to each fixed path (the last one, if several).
         self.defaults: dict[Path, Any] = {}
         self.modified: set[Path] = set()
+        #: Where fixed values stand that no source has assigned so far.
+        self.stand_ins: set[Path] = set()
 
     def note(self, path: Path, default: Any, value: Any) -> None:
+        self.stand_ins.discard(path)
         default, value = _comparable(default), _comparable(value)
         if type(default) is type(value) and default == value:
             self.defaults.setdefault(path, default)  # perhaps the fixed value itself again
@@ -791,12 +854,14 @@ class _FixedDict(_Dict):
             if key != name and name in self.kept:  # which stood in for it until now
                 del self.kept[name]
                 dict.__delitem__(self, name)
-            if key in self and (key not in self.kept or self[key] is not self.kept[key]):
-                value = self.fixing.fixed(self[key], fix, (*self.path, str(name)))
-                self.unassigned.discard(key)
-            elif key not in self:
+            path = (*self.path, str(name))
+            is_kept = key in self.kept and key in self and self[key] is self.kept[key]
+            if key not in self or (not is_kept and self.fixing.is_stand_in(self[key], fix, path)):
                 self.unassigned.add(key)
-                value = self.fixing.unassigned(fix, (*self.path, str(name)))
+                value = self.fixing.unassigned(fix, path)
+            elif not is_kept:
+                value = self.fixing.fixed(self[key], fix, path)
+                self.unassigned.discard(key)
             else:
                 continue
             self.kept[key] = value
@@ -858,6 +923,8 @@ class _Fixing:
 
     def unassigned(self, fix: Any, path: Path) -> Any:
         """Return a fixed value for what the source at work does not assign, but perhaps another."""
+        if path not in self.record.defaults:
+            self.record.stand_ins.add(path)
         earlier = self.earlier
         for name in path[len(self.prefix) :]:
             keys = {str(key): key for key in earlier} if isinstance(earlier, dict) else {}
@@ -865,6 +932,11 @@ class _Fixing:
                 return _held(fix, self, path)
             earlier = earlier[keys[name]]
         return self.unrecorded().fixed(_plain(earlier), fix, path)
+
+    def is_stand_in(self, value: Any, fix: Any, path: Path) -> bool:
+        """Tell whether a value has come from `unassigned`, by way of an earlier source."""
+        fix = _settled(fix)
+        return path in self.record.stand_ins and type(value) is type(fix) and bool(value == fix)
 
     def fixed(self, value: Any, fix: Any, path: Path) -> Any:
         """Return `value`, just assigned at `path`, with the fixed value or values `fix`."""
@@ -1619,7 +1691,7 @@ def _resolve_named(
         fix = _Fixing(tree if isinstance(tree, dict) else {}, _split(path), record, known)
         entries = source.evaluate(fix, known, {"_log": logger})
         named = _place(named, path, _plain(entries))
-    return dict(_combined(named, updates))
+    return dict(_falling_back(_combined(named, updates), named))
 
 
 def _resolve_layer(
@@ -2305,6 +2377,8 @@ class _Tee(io.TextIOBase):
         self._stream, self._store, self._lock = stream, store, lock
         self._waiting: list[str] = []
         self.write = self._writer()  # type: ignore[method-assign]
+        if hasattr(stream, "reconfigure"):  # programs ask for it
+            self.reconfigure = self._reconfigure
 
     def _writer(self) -> Callable[[Any], int]:
         """Return the method `write`; as a closure, it has half the cost of one that asks `self`."""
@@ -2333,7 +2407,7 @@ class _Tee(io.TextIOBase):
 
         return write
 
-    def reconfigure(self, **options: Any) -> None:
+    def _reconfigure(self, **options: Any) -> None:
         self.flush_stored()
         self._stream.reconfigure(**options)
         self.write = self._writer()  # type: ignore[method-assign]
@@ -2473,7 +2547,7 @@ def _flush_streams() -> None:
             pass
 
 
-#: What runs have put in the place of `sys.stdout` and `sys.stderr`.
+#: What runs have put around the buffers of `sys.stdout` and `sys.stderr`.
 _replaced_streams: list[Any] = []
 
 #: The copiers that a background child of some run still keeps alive.
@@ -2622,11 +2696,12 @@ class _FdCapture(_Capture):
         for name, stream in zip(("stdout", "stderr"), self._streams):
             replaced = getattr(sys, name)
             try:
-                is_usable = stream is None or not stream.closed
+                is_usable = not getattr(stream, "closed", False)
             except ValueError:  # it has been detached
                 is_usable = False
             if is_usable and replaced is not stream:
-                _replaced_streams.append(replaced)  # once freed it would close what both write to
+                if getattr(replaced, "buffer", None) is getattr(stream, "buffer", self):
+                    _replaced_streams.append(replaced)  # once freed it would close the buffer
                 setattr(sys, name, stream)
 
     def _reap(self) -> None:
@@ -2850,7 +2925,7 @@ class _GitProbe:
         answers = {name: _output_of(p, deadline) for name, p in self._questions.items()}
         commit, diff = answers.get("commit"), answers.get("diff")
         if commit is None:
-            if answers:
+            if any(self._questions.values()):
                 _log.warning("git tells no commit, so none is recorded: see git status")
             return [], ""
         if diff is None:
@@ -3584,6 +3659,8 @@ def _attempts(old: Config) -> Config:
     if old and old.get("status") != "QUEUED":
         fields = ("start_time", "stop_time", "heartbeat", "status", "host")
         attempts.append({name: old.get(name) for name in fields})
+        if old.get("fail_trace"):
+            attempts[-1]["fail_trace"] = old["fail_trace"]
         if old.get("status") == "RUNNING":
             attempts[-1]["status"] = "DEAD"
     kept = {"queue_time": old["queue_time"]} if "queue_time" in old else {}
@@ -4622,15 +4699,16 @@ class _Metrics:
         # Without the lock: to append is atomic, and steps are counted when they are asked for.
         self._entries.append((name, step, value, now))
 
-    def since(self, position: int, most: int | None = None) -> tuple[dict[str, Any], int]:
-        """Return what was logged from a position on, by metric, and the position after it.
-
-        Args:
-            most: how many measurements at most.
-        """
+    def end(self) -> int:
+        """Return the position after what has been logged so far."""
         with self._lock:
             self._count_steps()
-            end = self._counted if most is None else min(self._counted, position + most)
+            return self._counted
+
+    def since(self, position: int, end: int | None = None) -> tuple[dict[str, Any], int]:
+        """Return what was logged from a position on, by metric, and the position after it."""
+        end = self.end() if end is None else end
+        with self._lock:
             entries = self._entries[position - self._dropped : end - self._dropped]
         rows: dict[str, list[Any]] = {}
         for entry in entries:
@@ -4858,11 +4936,10 @@ class _Link:
             raise problem
 
     def _deliver_metrics(self) -> None:
-        run = self._run
-        while True:
-            metrics, position = run.metrics.since(self.position, _METRICS_AT_ONCE)
-            if not metrics:
-                return
+        run, end = self._run, self._run.metrics.end()
+        while self.position < end:
+            until = min(self.position + _METRICS_AT_ONCE, end)
+            metrics, position = run.metrics.since(self.position, until)
             self.call("log_metrics", metrics_by_name=metrics, info=run.info)
             self.position = position
             run.metrics.drop(min(link.position for link in run.links))
@@ -4892,8 +4969,9 @@ class _Link:
 # ======================================================================================
 
 
-#: Held by the thread that is running an experiment, once for each of nested runs.
-_running = threading.RLock()
+#: Held by the thread that is running an experiment, once for each of nested runs. A process has
+#: one, though several copies of this file may be in it.
+_running: Any = vars(threading).setdefault("_minisacred_running", threading.RLock())
 
 
 #: Of a thread that forks just now: `mask`, the signals that it had blocked before.
@@ -5037,17 +5115,22 @@ def _protect_forks() -> None:
                 signal.signal(number, guard.before_all(number))
         for capture in list(_open_captures):
             capture.leave()
-        if not _running._is_owned():  # type: ignore[attr-defined]
-            _running._at_fork_reinit()  # type: ignore[attr-defined]  # no thread here has it
+        if not _running._is_owned():
+            _running._at_fork_reinit()  # no thread here has it
         in_parent()
 
     _fork_hooks.update(hook.__code__ for hook in (before, in_parent, in_child))
     os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
 
 
+def _is_interrupt(error: BaseException) -> bool:
+    """Tell whether it is a SacredInterrupt, be it of another copy of this file."""
+    return any(cls.__name__ == "SacredInterrupt" for cls in type(error).__mro__)
+
+
 def _named_status(error: BaseException) -> str:
-    if isinstance(error, SacredInterrupt):
-        status = error.STATUS
+    if _is_interrupt(error):
+        status = getattr(error, "STATUS", None)
         if isinstance(status, str) and status.strip() and status.isprintable():
             if status not in ("QUEUED", "RUNNING", "DEAD"):  # states of runs that have not ended
                 return status
@@ -5196,6 +5279,8 @@ class Run:
         self.resumed = False  #: whether this run goes on with an earlier attempt
         #: The directory of this run if it was queued before, or is resumed.
         self.rejoins: str | None = None
+        #: Leaves a run that could not begin to others.
+        self.give_back: Callable[[], Any] | None = None
         self.has_given_seed = True  #: whether the seed was not drawn for this run
         self.metrics = _Metrics()
         self.links: list[_Link] = []
@@ -5346,6 +5431,8 @@ class Run:
         except BaseException as error:
             self.capture.stop()
             self._withdraw(error)
+            if self.give_back is not None:
+                self.give_back()
             raise
 
     def _announce_start(self) -> None:
@@ -5496,12 +5583,16 @@ class Run:
         for link in self.links:  # one after the other: who comes later finds a complete record
             link.begin_end(event, **arguments)
             link.wait_end()
+        self.metrics.log = self._log_too_late  # type: ignore[assignment,method-assign]
         if self.capture.lost:
             self.run_logger.error(
                 "%d bytes of the output could not be stored in %s",
                 self.capture.lost,
                 self._output_path,
             )
+
+    def _log_too_late(self, name: str, *_: Any) -> None:
+        self.run_logger.warning("a measurement of %r is left out: the run has ended", name)
 
     def _update_facts(self, update: Callable[[], Config]) -> None:
         try:
@@ -5537,6 +5628,8 @@ class Run:
             return
         try:
             text = self.captured_out_filter(self.captured_out)
+            if not isinstance(text, str):
+                raise TypeError(f"it must return a text, not {type(text).__name__}")
             _replace_file(self._output_path, text.encode("utf-8", "replace"))
             for observer in filter(_is_observer, self.observers):
                 observer.is_filtered = True
@@ -5604,13 +5697,17 @@ def _print(text: str, end: str = "\n") -> None:
 
 def _mute_stdout() -> None:
     """Send what is printed from now on nowhere, for nobody reads it any more."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    fd = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(fd, 1)
+    if fd != 1:
+        os.close(fd)
 
 
 def _width() -> int | None:
     """Return the width of the terminal; None where the output goes elsewhere."""
     try:
-        return os.get_terminal_size(sys.stdout.fileno()).columns if sys.stdout.isatty() else None
+        is_terminal = sys.stdout.isatty()  # whose size may be unknown, which is 0
+        return (is_terminal and os.get_terminal_size(sys.stdout.fileno()).columns) or None
     except (OSError, AttributeError, ValueError):
         return None
 
@@ -5687,7 +5784,7 @@ def _format_rows(rows: Sequence[Config], width: int | None) -> str:
         ]
         if width is not None:  # no column takes it all
             cells = [c if _columns(c) <= 32 else _cut(c, 31) + "…" for c in cells]
-        size = max(map(_columns, cells))
+        size = min(max(map(_columns, cells)), 200)  # a text that is longer pushes what follows it
         numeric = any(map(_is_number, values))
         blanks = [" " * (size - _columns(cell)) for cell in cells]
         columns.append([b + c if numeric else c + b for b, c in zip(blanks, cells)])
@@ -5814,6 +5911,7 @@ class _Request:
         self.is_stored = False  #: whether the updates are the whole configuration of a run
         #: Whether it is a command line, and that of the process itself.
         self.is_commandline = self.is_program = False
+        self.own_words: list[str] = []  #: of the process's arguments, those for the program itself
         #: What `Experiment.run` has made of it, and what bound the functions when it was asked.
         self.run: Run | None = None
         self.binder: Any = None
@@ -5908,6 +6006,17 @@ def _split_values(text: str) -> list[str]:
         if not numbers:
             raise _UsageError(f"{part!r}: write range(STOP), range(START,STOP) or with a step")
     return values
+
+
+def _words_less(words: Sequence[str], taken: Sequence[str]) -> list[str]:
+    """Return the words that are left when others have been taken out; none if not all are there."""
+    left, waiting = [], list(taken)
+    for word in words:
+        if waiting and word == waiting[0]:
+            del waiting[0]
+        else:
+            left.append(word)
+    return left if not waiting else []
 
 
 def _parse_updates(words: Iterable[str]) -> tuple[Config, list[str]]:
@@ -6066,7 +6175,7 @@ def _is_alive(run: Config) -> bool:
         except OSError:
             return False
         start = _process_start(pid)
-        return start is None or host.get("process_start") in (None, start)
+        return start is None or (start != 0 and host.get("process_start") in (None, start))
     try:
         last = run.get("heartbeat") or run["start_time"]  # as Sacred leaves it until the first beat
         beat = datetime.datetime.fromisoformat(last).replace(tzinfo=_UTC)
@@ -6243,14 +6352,17 @@ def _look_up(basedir: str, run_id: str) -> Config:
 #: The environment variable by which a worker passes its claim on to the process of the run.
 _CLAIM_VARIABLE = "MINISACRED_CLAIM"
 
-#: What tells the runs of one experiment from those of another: either may be changed.
-_WHOSE = ("name", "mainfile")
-
 #: Options that are not for the run itself, but for how it was queued or started before.
 _PASSING_OPTIONS = (
     "--queue --file_storage --mongo_db --id --unobserved --pdb --print-config --jobs --skip-done "
     "--start-queued --resume"
 ).split()
+
+
+def _differing(host: Config, other: Config) -> list[str]:
+    """Return in what the processes of two records are not the same."""
+    names = ("hostname", "pid", "process_start")
+    return [name for name in names if host.get(name) != other.get(name)]
 
 
 def _check_startable(run: Config, claim: Config, resume: bool) -> None:
@@ -6269,7 +6381,10 @@ def _check_startable(run: Config, claim: Config, resume: bool) -> None:
     elif not resume and status != "QUEUED":
         problem = f"is not queued; its status is {status}"
     elif not claim.get("released") and claim and _is_alive(claim):
-        problem = f"is claimed by {where}"
+        # A process that goes on after the run has used its claim up.
+        is_same = run.get("host") and not _differing(run["host"], claim.get("host") or {})
+        if not (is_same and str(run.get("start_time")) >= str(claim.get("heartbeat"))):
+            problem = f"is claimed by {where}"
     if problem:
         raise SacredError(f"run {str(run['_id'])!r} {problem}")
 
@@ -6302,12 +6417,14 @@ def _priority(run: Config) -> float:
 def _program_of(run: Config) -> list[str]:
     """Return Python's arguments that run the program of a recorded run."""
     experiment, meta = run.get("experiment") or {}, run.get("meta") or {}
+    words = meta.get("words")
+    words = list(map(str, words)) if isinstance(words, list) else []
     if meta.get("module"):
-        return ["-m", str(meta["module"])]
+        return ["-m", str(meta["module"]), *words]
     if meta.get("script"):
-        return [str(meta["script"])]
+        return [str(meta["script"]), *words]
     place = experiment.get("base_dir"), experiment.get("mainfile")
-    return [os.path.join(*(str(part or "") for part in place)) or "?"]
+    return [os.path.join(*(str(part or "") for part in place)) or "?", *words]
 
 
 def _summary_of(run: Config) -> str:
@@ -7126,6 +7243,7 @@ class Experiment(Ingredient):
         request = _Request(command_name, config_updates, named_configs, options, info, meta_info)
         if asked is not None:
             request.is_commandline, request.is_program = True, asked.is_program
+            request.own_words = asked.own_words
             asked.run = None
         if not _running.acquire(blocking=False):
             raise SacredError(
@@ -7180,6 +7298,7 @@ class Experiment(Ingredient):
             with _ConsoleLogging(self.logger):
                 request = _parse_command_line(arguments, self._options())
                 request.is_program = is_program
+                request.own_words = _words_less(_FIRST_ARGUMENTS, arguments) if is_program else []
                 debug = bool(request.options.get("debug"))
                 if request.help:
                     _print(self.get_usage(program, request.help))
@@ -7308,12 +7427,14 @@ class Experiment(Ingredient):
         if _is_unusable(stored):
             raise SacredError(f"the record of run {run_id!r} is damaged: {stored['error']}")
         recorded = stored.get("experiment") or {}
-        if all(
-            recorded.get(k) not in (None, v) for k, v in self._identity().items() if k in _WHOSE
-        ):
-            name, mainfile = (recorded[key] for key in _WHOSE)
+        name, mainfile = recorded.get("name"), recorded.get("mainfile")
+        known: tuple[Any, ...] = (None, self.path, options.get("name"))
+        if "--name" in ((stored.get("meta") or {}).get("options") or {}) and name not in known:
+            name, known = mainfile, (None, self._identity()["mainfile"])  # it had another name
+        if name not in known:
             raise SacredError(
-                f"run {run_id!r} is one of experiment {name!r} ({mainfile}), not of {self.path!r}"
+                f"run {run_id!r} is one of {recorded.get('name')!r} in {mainfile}, "
+                f"not of {self.path!r}; after it was renamed: --name {recorded.get('name')}"
             )
         notes: list[str] = []
         token = os.environ.pop(_CLAIM_VARIABLE, None)
@@ -7322,7 +7443,8 @@ class Experiment(Ingredient):
             _check_startable(stored, claim, resume)
         meta = {k: v for k, v in (stored.get("meta") or {}).items() if k != "worker"}
         options = self._options_again(meta.get("options") or {}, options, notes)
-        config = _without_pickle(stored["config"], stored["dir"])
+        config = _ordered(_without_pickle(stored["config"], stored["dir"]), meta.get("key_order"))
+        meta.update({key: options[key] for key in ("comment", "priority") if key in options})
         request = _Request(stored["command"], config, (), options, stored["info"], meta)
         request.is_stored, request.is_program = True, asked.is_program
         changed = ", ".join(self._changed_sources(stored))
@@ -7342,6 +7464,9 @@ class Experiment(Ingredient):
             run.meta_info["worker"] = claim["host"]
         if not _claim(stored["dir"], number, token=token):
             raise SacredError(f"run {run._id!r} has been claimed by another process just now")
+        if token is None and stored["status"] == "QUEUED":  # else the worker does that
+            place = stored["dir"], number + 1
+            run.give_back = functools.partial(_claim, *place, host=None, released="QUEUED")
         return run
 
     def _options_again(self, recorded: Config, options: Config, notes: list[str]) -> Config:
@@ -7362,7 +7487,7 @@ class Experiment(Ingredient):
         if "file_storage" in options:
             return os.path.abspath(str(options["file_storage"]))
         for observer in self.observers:
-            if isinstance(observer, FileStorageObserver):
+            if hasattr(observer, "basedir"):
                 return str(observer.basedir)
         raise _UsageError("this needs the directory of the runs: add -F DIR")
 
@@ -7402,6 +7527,7 @@ class Experiment(Ingredient):
             options = {**request.options, "queue": True}
             asked = _Request(request.command, updates, named, options)
             asked.is_commandline, asked.is_program = True, request.is_program
+            asked.own_words = request.own_words
             made = self._create_run(asked)
             command = made.meta_info["command"]
             key = _point_key(made.experiment_name, command, made.config, made.has_given_seed)
@@ -7459,7 +7585,7 @@ class Experiment(Ingredient):
     def _create_run(self, request: _Request) -> Run:
         """Return a run that is ready to start, its configuration resolved."""
         chosen = self._chosen_options(request.options)
-        if self.option_hooks:
+        if self.option_hooks and not {"resume", "start_queued"} & chosen.keys():
             chosen = self._hooked_options(chosen, request)
         if "resume" in chosen or "start_queued" in chosen:
             if request.command or request.updates or request.named_configs:
@@ -7516,7 +7642,8 @@ class Experiment(Ingredient):
             _seed_all(seed)
         try:
             command = request.command or ""
-            config, summary = _resolve_config(self._layers(), fixed, record, command, logger)
+            with self._unbound():
+                config, summary = _resolve_config(self._layers(), fixed, record, command, logger)
         except Exception as error:
             is_ours = isinstance(error, SacredError) and type(error) is not InvalidConfigError
             if is_ours or not request.is_stored:
@@ -7524,9 +7651,34 @@ class Experiment(Ingredient):
             # A scope that turns a text into a list, say, cannot begin with the list; and where a
             # dictionary has replaced a list, it names no elements of it.
             logger.debug("the recorded configuration is taken as it is: %s", _one_line(error))
-            config, summary = _normalise(updates, ""), _ConfigSummary()
+            config, summary = self._resolved_again(request, updates, logger)
         has_seed = config.get("seed") is not None
         return config if has_seed else {**config, "seed": seed}, summary, has_seed
+
+    @contextlib.contextmanager
+    def _unbound(self) -> Iterator[None]:
+        """Take what earlier runs have filled from the captured functions, for a while."""
+        binders = [bind for part in self.traverse_ingredients() for bind in part._captured.values()]
+        contexts = [bind(_NO_CONTEXT) for bind in binders]
+        try:
+            yield
+        finally:
+            for bind, context in zip(binders, contexts):
+                bind(context)
+
+    def _resolved_again(
+        self, request: _Request, stored: Config, logger: Any
+    ) -> tuple[Config, _ConfigSummary]:
+        """Return a recorded configuration with the types that the sources give its entries."""
+        config, meta = _normalise(stored, ""), request.meta_info
+        try:
+            updates = {**(meta.get("config_updates") or {}), "seed": config.get("seed")}
+            asked = _Request(request.command, updates, meta.get("named_configs") or ())
+            typed, summary, _ = self._resolved(asked, logger)
+        except Exception as error:
+            logger.debug("its types are unknown: %s", _one_line(error))
+            return config, _ConfigSummary()
+        return _as_stored(config, typed), summary
 
     def _prepared_run(
         self, request: _Request, command: Any, chosen: Config, added: Sequence[Any] | None
@@ -7564,6 +7716,9 @@ class Experiment(Ingredient):
         if "seed" not in run.meta_info["config_updates"]:
             modified.discard("seed")
         run.meta_info.setdefault("modified", sorted(modified))
+        order = dict(_key_orders(run.config))
+        if order:
+            run.meta_info.setdefault("key_order", order)
         for option in self.additional_cli_options:
             if chosen.get(option.dest) is not None:
                 option.function(chosen[option.dest], run)
@@ -7680,6 +7835,8 @@ class Experiment(Ingredient):
             meta["cwd"] = os.getcwd()
         except OSError:  # it has been removed
             pass
+        if request.own_words:  # of a program that chooses between experiments, say
+            meta["words"] = request.own_words
         return {**meta, **self._program(request.is_program), **request.meta_info}
 
     def _program(self, is_program: bool) -> dict[str, str]:
@@ -7827,7 +7984,7 @@ class Experiment(Ingredient):
             print(f"{program}: error: {message}", file=sys.stderr)
             return
         is_end = started is not None and started.status not in ("COMPLETED", "FAILED")
-        if is_end and isinstance(error, SacredInterrupt):
+        if is_end and _is_interrupt(error):
             return  # the log has told of it
         print("".join(_format_failure(error, whole=False)), end="", file=sys.stderr)
 
@@ -8050,6 +8207,7 @@ def _is_missing(value: Any) -> bool:
 
 def _sort_key(value: Any) -> Any:
     """Return a key that sorts numbers, then texts."""
+    value = "" if _is_missing(value) else _as_stored(value, 0.0)
     return (0, value, "") if _is_number(value) else (1, 0, str(value))
 
 

@@ -589,3 +589,55 @@ def test_child_that_outlives_its_run_never_writes_into_another_one(place):
     (place.path / "go").touch()
     time.sleep(0.5)
     assert "old run" not in place.run().cout
+
+
+LOGGER = """
+import sys
+
+class Logger:
+    def __init__(self, name):
+        self.file = open(name, "w")
+    def write(self, text):
+        return self.file.write(text)
+    def flush(self):
+        pass
+
+{}
+
+@ex.main
+def main():
+    {}
+    print("hello")
+"""
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_stream_of_a_class_of_the_program_costs_no_run(place, before):
+    replace = "sys.stdout = Logger('tee.log')"
+    body = LOGGER.format(replace, "pass") if before else LOGGER.format("", replace)
+    done = place(body, "-C", "fd", "-F", "runs")
+    assert (done.code, done.run().run["status"]) == (0, "COMPLETED"), done.err
+    assert (place.path / "tee.log").read_text() == "hello\n"
+
+
+def test_stream_without_reconfigure_has_none_while_it_is_captured(place):
+    done = place(
+        """
+        import contextlib, io, sys
+
+        @ex.main
+        def main():
+            return hasattr(sys.stdout, "reconfigure")
+
+        ex.observers.append(FileStorageObserver("runs"))
+        with contextlib.redirect_stdout(io.StringIO()):
+            print(ex.run().result, file=sys.stderr)
+        """,
+        script={"footer": ""},
+    )
+    assert done.err.endswith("False\n")
+
+
+def test_filter_that_returns_no_text_is_told_of(place):
+    done = place("ex.captured_out_filter = len\n@ex.main\ndef main(): print('x')\n", "-F", "runs")
+    assert "it must return a text, not int" in done.err and "x\n" in done.run().cout

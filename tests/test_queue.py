@@ -1221,7 +1221,7 @@ def test_run_of_another_experiment_is_refused(place, option):
     number = "1" if option == "--start-queued" else "2"
     done = place.python("other.py", option, number, "-F", "runs")
     assert done.code == 1 and done.err.count("\n") == 1
-    assert f"run '{number}' is one of experiment 'exp' (exp.py), not of 'other'" in done.err
+    assert f"run '{number}' is one of 'exp' in exp.py, not of 'other'; after" in done.err
     assert sorted((place.path / "runs").rglob("*")) == before
 
 
@@ -1623,3 +1623,199 @@ def test_claim_that_could_not_be_written_is_no_claim(place, monkeypatch):
             minisacred._claim(folder, 0)
     assert [name for name in os.listdir(folder) if name.startswith(".claim")] == []
     assert minisacred._claim(folder, 0)
+
+
+def test_renamed_program_or_experiment_starts_its_queued_runs(place):
+    place.write(TASK)
+    for argv in (["-n", "gamma"], [], []):
+        queue(place, "with", "n=1", *argv)
+    (place.path / "exp.py").rename(place.path / "new.py")
+    done = place.python("new.py", "-n", "gamma", "--start-queued", "1", "-F", "runs")
+    assert done.code == 0, done.err
+    assert place.python("new.py", "--start-queued", "2", "-F", "runs").code == 0
+    text = (place.path / "new.py").read_text().replace('Experiment("exp")', 'Experiment("renamed")')
+    (place.path / "new.py").write_text(text)
+    assert place.python("new.py", "--start-queued", "3", "-F", "runs").code == 1
+    assert place.python("new.py", "-n", "exp", "--start-queued", "3", "-F", "runs").code == 0
+
+
+DISPATCHER = """
+import sys
+from minisacred import Experiment
+cats, dogs = Experiment("cats"), Experiment("dogs")
+for ex in (cats, dogs):
+    ex.add_config(lr=1)
+    ex.main(lambda lr, _run: f"{_run.experiment_name} {lr}")
+    ex.default_command = "<lambda>"
+"""
+
+
+@pytest.mark.parametrize(
+    ("dispatch", "argv"),
+    [
+        ("{'a': cats, 'b': dogs}[sys.argv.pop(1)].run_commandline()", "b -q with lr=2 -F runs"),
+        (
+            "words = [w for w in sys.argv if not w.startswith('--exp=')]\n"
+            "(dogs if '--exp=dogs' in sys.argv else cats).run_commandline(words)",
+            "-q with lr=2 --exp=dogs -F runs",
+        ),
+    ],
+)
+def test_words_of_the_program_itself_start_the_right_experiment(place, dispatch, argv):
+    (place.path / "exp.py").write_text(DISPATCHER + dispatch + "\n")
+    assert place.python("exp.py", *argv.split()).code == 0
+    done = work(place)
+    assert done.code == 0, done.out
+    assert place.run().run["result"] == "dogs 2"
+
+
+def test_recorded_configuration_gets_its_types_back_where_a_scope_cannot_take_it(place):
+    """The scope makes a list of a text, and fails when it begins with the list."""
+    place.write(
+        """
+        @ex.config
+        def config():
+            layers = "64,32"
+            layers = [int(x) for x in layers.split(",")]
+            clip = float("inf")
+            betas = (0.9, 0.99)
+            names = {0: "cat"}
+
+        @ex.main
+        def main(layers, clip, betas, names):
+            return repr((layers, clip, betas, dict(names)))
+        """
+    )
+    direct = place.python("exp.py", "-F", "runs")
+    assert direct.code == 0
+    queue(place)
+    assert work(place).code == 0
+    assert place.run("2").run["result"] == place.run("1").run["result"]
+
+
+def test_order_of_dictionaries_goes_through_the_queue(place):
+    place.write(
+        """
+        @ex.named_config
+        def deep():
+            stages = {"stem": 1, "body": {"z": 1, "a": 2}, "head": 3}
+
+        @ex.main
+        def main(stages={}):
+            return [*stages, *stages["body"]]
+        """
+    )
+    queue(place, "with", "deep")
+    assert work(place).code == 0
+    assert place.run().run["result"] == ["stem", "body", "head", "z", "a"]
+
+
+def test_integer_keys_of_several_sources_go_through_the_queue(place):
+    place.write(
+        """
+        ex.add_config(d={"a": 1})
+        ex.add_config(d={2: True})
+
+        @ex.main
+        def main(d):
+            return repr(dict(d))
+        """
+    )
+    assert place.python("exp.py", "with", "d.2=no", "-F", "runs").code == 0
+    assert place.run("1").run["result"] == "{'a': 1, 2: False}"
+    queue(place)
+    assert work(place).code == 0
+    assert place.run("2").run["result"] == "{'a': 1, 2: True}"
+
+
+def test_process_that_goes_on_resumes_its_run_again(place):
+    done = place(
+        """
+        ex.observers.append(FileStorageObserver("runs"))
+
+        @ex.main
+        def main(_run):
+            raise ValueError("attempt")
+
+        for options in ({}, {"resume": "1"}, {"resume": "1"}):
+            try:
+                ex.run(options=options)
+            except ValueError as error:
+                print(error)
+        """,
+        script={"footer": ""},
+    )
+    assert done.out == "attempt\n" * 3, done.err
+    attempts = done.run().run["attempts"]
+    assert len(attempts) == 2 and attempts[0]["fail_trace"][-1] == "ValueError: attempt\n"
+
+
+def test_queued_run_that_an_observer_kept_from_beginning_stays_queued(place):
+    place.write(
+        """
+        import os
+        class Away(RunObserver):
+            priority = 50
+            def started_event(self, **facts):
+                raise OSError("away")
+
+        if os.environ.get("AWAY"):
+            ex.observers.append(Away())
+
+        @ex.main
+        def main(): return 1
+        """
+    )
+    queue(place)
+    done = place.python("exp.py", "--start-queued", "1", "-F", "runs", env={"AWAY": "1"})
+    assert done.code == 1 and next(load_runs(place.path / "runs"))["status"] == "QUEUED"
+    assert work(place).code == 0 and place.run().run["status"] == "COMPLETED"
+
+
+def test_option_hooks_see_the_recorded_options_once(place):
+    place.write(
+        """
+        @ex.option_hook
+        def hook(options):
+            print("hook", options["--comment"])
+
+        @ex.main
+        def main(): pass
+        """
+    )
+    queue(place, "-c", "mine")
+    done = place.python("exp.py", "--start-queued", "1", "-F", "runs")
+    assert done.out == "hook mine\n"
+
+
+def test_comment_and_priority_given_later_count(place):
+    place.write("@ex.main\ndef main(): raise ValueError\n")
+    queue(place, "-c", "one", "-P", "3")
+    place.python("exp.py", "--start-queued", "1", "-c", "two", "-F", "runs")
+    meta = place.run().run["meta"]
+    assert (meta["comment"], meta["priority"]) == ("two", 3.0)
+
+
+def test_enumerations_stay_what_they_are(place):
+    place.write(
+        """
+        import enum
+        class Kind(str, enum.Enum):
+            SGD, ADAM = "sgd", "adam"
+        class Level(enum.IntEnum):
+            LOW, HIGH = 1, 2
+
+        @ex.config
+        def config():
+            kind = Kind.SGD
+            level = Level.LOW
+            text = kind.name
+
+        @ex.main
+        def main(kind, level, text):
+            return [kind.name, level.name, text]
+        """
+    )
+    queue(place, "with", "kind=adam", "level=2")
+    assert work(place).code == 0
+    assert place.run().run["result"] == ["ADAM", "HIGH", "ADAM"]

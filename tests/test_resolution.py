@@ -995,3 +995,72 @@ def test_scope_with_a_wrapper_is_the_function_inside(ex):
 
     ex.main(lambda a, b: (a, b))
     assert ex.run(config_updates={"a": 5}).result == (5, 6)
+
+
+def test_values_for_entries_of_named_configs_take_their_types(place):
+    body = """
+        @ex.named_config
+        def n():
+            p = True
+            lr = 0.5
+            e = {"q": True}
+
+        @ex.main
+        def main(p=None, lr=None, e=None):
+            print(p, lr, e)
+        """
+    assert place(body, "with", "n", "p=no", "lr=3", "e.q=no").out == "False 3.0 {'q': False}\n"
+    assert place(body, "with", "p=yes", "n", "lr=3").out == "True 3.0 {'q': True}\n"
+
+
+@pytest.mark.parametrize(
+    "second", ["def second(d): d.setdefault('b', True)", "def second(d): d = {**d, 'b': True}"]
+)
+def test_second_scope_that_adds_a_key_gives_it_its_type(place, second):
+    body = f"""
+        @ex.config
+        def first(): d = {{"x": 1}}
+
+        @ex.config
+        {second}
+
+        @ex.main
+        def main(d, _run): print(dict(d), sorted(_run.config_modifications.modified))
+        """
+    assert place(body, "with", "d.b=no").out == "{'x': 1, 'b': False} ['d.b']\n"
+
+
+def test_unknown_key_is_remarked_where_a_second_scope_copies_the_dictionary(place):
+    done = place(
+        """
+        @ex.config
+        def first(): d = {"x": 1}
+
+        @ex.config
+        def second(d): d = {**d, "y": 2}
+
+        @ex.main
+        def main(d): pass
+        """,
+        "with", "d.zz=1",
+    )  # fmt: skip
+    assert "added new config entry 'd.zz'" in done.err
+
+
+def test_captured_function_called_by_a_scope_never_has_the_last_run(ex):
+    ex.add_config(n=3)
+
+    @ex.capture
+    def double(n):
+        return 2 * n
+
+    ex.main(lambda: double())
+    ex.run()
+
+    @ex.config
+    def late():
+        m = double()
+
+    with pytest.raises(MissingConfigError, match="double"):
+        ex.run(config_updates={"n": 50})
+    assert double() == 6

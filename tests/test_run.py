@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from helpers import environment
+from helpers import ROOT, environment
 
 import minisacred
 from minisacred import Experiment, RunObserver, SacredError
@@ -873,3 +873,89 @@ def test_failure_of_a_coroutine_is_the_only_exception_recorded(place):
 def test_errors_come_back_from_pools_of_processes(error):
     again = pickle.loads(pickle.dumps(error))
     assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
+
+
+def test_interrupt_of_another_copy_of_the_module_is_one(place):
+    (place.path / "copy.py").write_text((ROOT / "minisacred.py").read_text())
+    done = place(
+        """
+        import importlib.util
+        spec = importlib.util.spec_from_file_location("ms2", "copy.py")
+        other = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(other)
+
+        @ex.main
+        def main():
+            raise other.TimeoutInterrupt("enough")
+        """,
+        "-F", "runs",
+    )  # fmt: skip
+    assert (done.code, done.run().run["status"]) == (1, "TIMEOUT") and "Traceback" not in done.err
+
+
+def test_copies_of_the_module_do_not_run_at_once_in_threads(place):
+    (place.path / "ms2.py").write_text((ROOT / "minisacred.py").read_text())
+    done = place(
+        """
+        import threading
+        import ms2
+        other = ms2.Experiment("other")
+        other.main(lambda: 2)
+
+        @ex.main
+        def main():
+            def run():
+                try:
+                    other.run()
+                except ms2.SacredError as error:
+                    print(str(error)[:14])
+            thread = threading.Thread(target=run)
+            thread.start()
+            thread.join()
+            print(other.run().result)
+        """
+    )
+    assert done.out == "another thread\n2\n", done.err
+
+
+def test_measurement_after_the_end_is_warned_of(place):
+    done = place(
+        """
+        @ex.main
+        def main():
+            pass
+
+        run = ex.run()
+        run.log_scalar("late", 1.0)
+        """,
+        script={"footer": ""},
+    )
+    assert "a measurement of 'late' is left out: the run has ended" in done.err
+
+
+def test_heartbeats_go_on_while_measurements_come_faster_than_they_are_taken(place):
+    """A beat takes what there is when it begins, and no more."""
+    done = place(
+        """
+        import time
+
+        class Slow(RunObserver):
+            beats = 0
+            def log_metrics(self, metrics_by_name, info):
+                time.sleep(0.02)
+            def heartbeat_event(self, **state):
+                Slow.beats += 1
+
+        ex.observers.append(Slow())
+
+        @ex.main
+        def main(_run):
+            begun = time.monotonic()
+            while time.monotonic() < begun + 1:
+                _run.log_scalar("loss", 0.5)
+                time.sleep(0.0005)
+            print(Slow.beats > 3)
+        """,
+        "-b", "0.05", "-C", "no",
+    )  # fmt: skip
+    assert done.out == "True\n", done.err
