@@ -7716,9 +7716,13 @@ class Experiment(Ingredient):
         if "seed" not in run.meta_info["config_updates"]:
             modified.discard("seed")
         run.meta_info.setdefault("modified", sorted(modified))
-        order = dict(_key_orders(run.config))
-        if order:
-            run.meta_info.setdefault("key_order", order)
+        is_hooked = any(part.config_hooks for part in self.traverse_ingredients())
+        orders = {  # of what a scope will not make again in its order
+            path: keys
+            for path, keys in _key_orders(run.config)
+            if is_hooked or any(_is_within(name, path) for name in modified)
+        }
+        run.meta_info.update({"key_order": orders} if orders else {})
         for option in self.additional_cli_options:
             if chosen.get(option.dest) is not None:
                 option.function(chosen[option.dest], run)
@@ -7836,7 +7840,7 @@ class Experiment(Ingredient):
         except OSError:  # it has been removed
             pass
         if request.own_words:  # of a program that chooses between experiments, say
-            meta["words"] = request.own_words
+            meta["words"] = [re.sub(r"://[^/\s]*@", "://***@", word) for word in request.own_words]
         return {**meta, **self._program(request.is_program), **request.meta_info}
 
     def _program(self, is_program: bool) -> dict[str, str]:
