@@ -4748,7 +4748,7 @@ def _waitable(seconds: float) -> float:
 
 
 #: So many measurements an observer gets at once: who works is told from who hangs by its steps.
-_METRICS_AT_ONCE = 50_000
+_METRICS_AT_ONCE = 20_000
 
 
 class _Link:
