@@ -1907,6 +1907,16 @@ def _signature_problem(
     )
 
 
+def _mark_coroutine(captured: Any, function: Any) -> None:
+    """Have a captured coroutine function tell what it is, where Python can be told."""
+    is_coroutine = not _is_plain(function) or function.__code__.co_flags & _COROUTINE
+    if is_coroutine and sys.version_info >= (3, 12):
+        import inspect
+
+        if inspect.iscoroutinefunction(function):
+            inspect.markcoroutinefunction(captured)
+
+
 def _capture(function: Any, prefix: str | None = None) -> Any:
     """Return `function` with its missing parameters filled from the current run.
 
@@ -1968,12 +1978,7 @@ def _capture(function: Any, prefix: str | None = None) -> Any:
 
     added = {"bind": bind, "prefix": prefix, "uses": frozenset(names), "__wrapped__": function}
     captured.__dict__.update(added)
-    is_coroutine = not _is_plain(function) or function.__code__.co_flags & _COROUTINE
-    if is_coroutine and sys.version_info >= (3, 12):
-        import inspect
-
-        if inspect.iscoroutinefunction(function):
-            inspect.markcoroutinefunction(captured)
+    _mark_coroutine(captured, function)
     return captured
 
 
@@ -5918,6 +5923,11 @@ class _Request:
         #: Of a sweep: for each dimension the choices, as (updates, named configs).
         self.over: list[list[tuple[Config, list[str]]]] = []
 
+    def follow(self, other: _Request) -> None:
+        """Take over how a command line has been given, which asks for this, too."""
+        self.is_commandline, self.is_program = True, other.is_program
+        self.own_words = other.own_words
+
 
 class _Parser(argparse.ArgumentParser):
     """argparse, with its errors as exceptions that name the closest option."""
@@ -6359,10 +6369,9 @@ _PASSING_OPTIONS = (
 ).split()
 
 
-def _differing(host: Config, other: Config) -> list[str]:
-    """Return in what the processes of two records are not the same."""
-    names = ("hostname", "pid", "process_start")
-    return [name for name in names if host.get(name) != other.get(name)]
+def _is_same_process(host: Config, other: Config) -> bool:
+    """Tell whether two records are of one process."""
+    return all(host.get(n) == other.get(n) for n in ("hostname", "pid", "process_start"))
 
 
 def _check_startable(run: Config, claim: Config, resume: bool) -> None:
@@ -6382,7 +6391,7 @@ def _check_startable(run: Config, claim: Config, resume: bool) -> None:
         problem = f"is not queued; its status is {status}"
     elif not claim.get("released") and claim and _is_alive(claim):
         # A process that goes on after the run has used its claim up.
-        is_same = run.get("host") and not _differing(run["host"], claim.get("host") or {})
+        is_same = run.get("host") and _is_same_process(run["host"], claim.get("host") or {})
         if not (is_same and str(run.get("start_time")) >= str(claim.get("heartbeat"))):
             problem = f"is claimed by {where}"
     if problem:
@@ -6607,6 +6616,11 @@ class _Worker:
         self._processes[name] = process, token, log, status, number + 1
         if self.signal:  # it came while the process was being made
             process.send_signal(self.signal)
+        self._await(name, process)
+        return True
+
+    def _await(self, name: str, process: Any) -> None:
+        """Have the end of a run's process told to `_wait`."""
 
         def wait() -> None:
             process.wait()
@@ -6616,7 +6630,6 @@ class _Worker:
             threading.Thread(target=wait, daemon=True).start()
         except RuntimeError:  # there can be no more threads: one run at a time, then
             wait()
-        return True
 
     def _finish(self, name: str) -> None:
         """Look at how a run's process ended; see to it that its record says so, too."""
@@ -7242,8 +7255,7 @@ class Experiment(Ingredient):
             config_updates = _retyped(config_updates or {}, asked.updates)
         request = _Request(command_name, config_updates, named_configs, options, info, meta_info)
         if asked is not None:
-            request.is_commandline, request.is_program = True, asked.is_program
-            request.own_words = asked.own_words
+            request.follow(asked)
             asked.run = None
         if not _running.acquire(blocking=False):
             raise SacredError(
@@ -7526,8 +7538,7 @@ class Experiment(Ingredient):
                     row["with"] = " ".join(filter(None, [row.get("with"), *names]))
             options = {**request.options, "queue": True}
             asked = _Request(request.command, updates, named, options)
-            asked.is_commandline, asked.is_program = True, request.is_program
-            asked.own_words = request.own_words
+            asked.follow(request)
             made = self._create_run(asked)
             command = made.meta_info["command"]
             key = _point_key(made.experiment_name, command, made.config, made.has_given_seed)
