@@ -1303,7 +1303,9 @@ def _parameters(function: Any) -> tuple[Path, Path, Path, Config]:
         defaults = dict(zip(names[:count][::-1], (function.__defaults__ or ())[::-1]))
         defaults.update(function.__kwdefaults__ or {})
         return names[:only], names[only:count], names[count:], defaults
-    known = _signature(function).parameters.values()
+    # What a partial passes by name has been given.
+    given = function.keywords if isinstance(function, functools.partial) else ()
+    known = [p for p in _signature(function).parameters.values() if p.name not in given]
 
     def of_kind(kind: str) -> Path:
         return tuple(p.name for p in known if p.kind.name == kind)
@@ -1925,8 +1927,6 @@ def _capture(function: Any, prefix: str | None = None) -> Any:
     if isinstance(function, (staticmethod, classmethod)):
         return type(function)(_capture(function.__func__, prefix))
     unnamed, positional, keywords, defaults = _parameters(function)
-    if isinstance(function, functools.partial):  # what it passes by name has been given
-        keywords = tuple(name for name in keywords if name not in function.keywords)
     positional = unnamed + positional
     names = positional + keywords
     random_names = [name for name in names if name in ("_seed", "_rnd")]
@@ -1971,9 +1971,8 @@ def _capture(function: Any, prefix: str | None = None) -> Any:
         except TypeError as error:
             if error.__traceback__ is None or error.__traceback__.tb_next is not None:
                 raise  # it comes from within the function
-            problem = _signature_problem(
-                function, args, {**fill, **kwargs}, prefix, context.left_out, error
-            )
+            given = {**fill, **kwargs}
+            problem = _signature_problem(function, args, given, prefix, context.left_out, error)
         raise problem
 
     added = {"bind": bind, "prefix": prefix, "uses": frozenset(names), "__wrapped__": function}
