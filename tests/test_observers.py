@@ -1,5 +1,6 @@
 """The file observer: directories that can be read with cat, jq and pandas, and back by load_runs."""
 
+import datetime
 import json
 import os
 import pathlib
@@ -873,6 +874,41 @@ def test_what_is_no_observer_is_refused(place, observer):
     done = place(f"ex.observers.append({observer})\n@ex.main\ndef main(): print('ran')\n")
     assert (done.code, done.out) == (1, "") and done.err.count("\n") == 1
     assert "is no observer, as FileStorageObserver('runs') is" in done.err
+
+
+def test_heirs_get_times_of_measurements_as_datetimes_and_files_have_the_same(place):
+    done = place(
+        """
+        import datetime, time
+
+        class Heir(FileStorageObserver):
+            def log_metrics(self, metrics_by_name, info):
+                for metric in metrics_by_name.values():
+                    times = metric["timestamps"]
+                    assert all(type(t) is datetime.datetime for t in times)
+                    info["times"] = [t.isoformat("T", "microseconds") for t in times]
+                super().log_metrics(metrics_by_name, info)
+
+        ex.observers += [Heir("heir"), FileStorageObserver("runs")]
+
+        @ex.main
+        def main(_run):
+            for step in range(2000):
+                _run.log_scalar("loss", 0.5)
+                time.sleep(0.0006)  # they lie in more than one second
+        """
+    )
+    assert done.code == 0 and "failed" not in done.err
+    files = done.run()
+    times = files.metrics["loss"]["timestamps"]
+    assert times == [line["timestamp"] for line in files.lines] == sorted(times)
+    assert len({time[:19] for time in times}) > 1 and {len(time) for time in times} == {26}
+    start, stop = (files.run[name] for name in ("start_time", "stop_time"))
+    assert start <= times[0] and times[-1] <= stop
+    heir = json.loads((place.path / "heir/1/metrics.json").read_text())["loss"]["timestamps"]
+    for ours, theirs in zip(times, heir):  # a float holds a quarter of a microsecond
+        parse = datetime.datetime.fromisoformat
+        assert abs((parse(ours) - parse(theirs)).total_seconds()) < 2e-6
 
 
 def test_observer_that_is_busy_is_not_taken_for_one_that_hangs(place):
