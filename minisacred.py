@@ -2595,6 +2595,7 @@ class _FdCapture(_Capture):
     """
 
     mode = "fd"
+    _waits = True  # for the copier, at the start
 
     def __init__(self) -> None:
         """Start the copier; it gets ready while the run does."""
@@ -2663,10 +2664,11 @@ class _FdCapture(_Capture):
         self._saved = [os.dup(1), os.dup(2)]
         os.write(self._control, os.fsencode(path) + b"\0")
         self._started = True
-        if len(self._writers) > 1:
-            # Wait until it reads: from then on it sees which of the two pipes is written first.
-            # What this takes is taken from the wait at the end.
+        if len(self._writers) > 1 and _FdCapture._waits:
+            # From when it reads it sees which of the two pipes is written first. A process's
+            # later runs, of which there may be many, do not wait: that takes longer than they.
             self._ask(2.0)
+            _FdCapture._waits = False
         os.dup2(self._writers[0], 1)
         os.dup2(self._writers[-1], 2)
 
@@ -2747,22 +2749,20 @@ class _FdCapture(_Capture):
         log: dict[str, Any] = {"path": self._path}
         taken = b""
         try:
-            if len(self._writers) > 1:
-                return False  # it has begun: `start` has waited for that
-            for fd in (self._control, self._writers[0]):
+            for fd in (self._control, *self._writers):
                 # Linux opens a pipe for reading by its writing end, too
                 opened.append(os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_NONBLOCK))
             taken = os.read(opened[0], 1 << 16)
             if b"\0" not in taken:
                 return False
-            os.close(self._writers.pop())
-            while True:
-                data = os.read(opened[1], 1 << 16)
-                if not data:
-                    taken = b""
-                    return True
-                _store(log, data)
-                _pass_on(data, 1)
+            while self._writers:
+                os.close(self._writers.pop())
+            for target, source in enumerate(opened[1:], 1):
+                for data in iter(functools.partial(os.read, source, 1 << 16), b""):
+                    _store(log, data)
+                    _pass_on(data, target)
+            taken = b""
+            return True
         except OSError:  # no such files here; or BlockingIOError: it has begun, or others print
             return False
         finally:

@@ -641,3 +641,37 @@ def test_stream_without_reconfigure_has_none_while_it_is_captured(place):
 def test_filter_that_returns_no_text_is_told_of(place):
     done = place("ex.captured_out_filter = len\n@ex.main\ndef main(): print('x')\n", "-F", "runs")
     assert "it must return a text, not int" in done.err and "x\n" in done.run().cout
+
+
+@pytest.mark.parametrize("streams", ["one", "two"])
+def test_runs_in_a_loop_record_all_that_children_print_and_hold_open(place, streams):
+    """Each of them may end before its copier has begun, and may have a child that goes on."""
+    done = place(
+        """
+        import os, subprocess
+
+        ex.observers.append(FileStorageObserver("runs"))
+
+        @ex.main
+        def main(_run):
+            subprocess.run(f"echo out {_run._id}; echo err {_run._id} >&2", shell=True)
+            os.write(1, b"bytes\\n")
+            if _run._id == "3":
+                subprocess.Popen("sleep 0.4; echo late; echo later >&2", shell=True)
+
+        for _ in range(5):
+            ex.run()
+        """,
+        script={"footer": ""},
+        stderr=subprocess.STDOUT if streams == "one" else subprocess.PIPE,
+    )
+    printed = {"out": done.out, "err": done.out if streams == "one" else done.err}
+    for number in range(1, 6):
+        lines = done.run(str(number)).cout.splitlines()
+        late = ["late", "later"] if number == 3 else []
+        expected = [f"out {number}", f"err {number}", "bytes", *late]
+        assert sorted(line for line in lines if " - " not in line) == sorted(expected)
+        assert printed["out"].count(f"out {number}\n") == 1
+        assert printed["err"].count(f"err {number}\n") == 1
+    assert printed["out"].count("late\n") == 1 and printed["err"].count("later\n") == 1
+    assert printed["out"].count("bytes\n") == 5
