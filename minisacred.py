@@ -149,7 +149,10 @@ def _iso_texts(times: Sequence[Any]) -> list[str]:
     texts = []
     last = None
     for moment in times:
-        second, microsecond = divmod(round(moment * 1e6), 1_000_000)
+        second, fraction = divmod(moment, 1)
+        microsecond = round(fraction * 1e6)
+        if microsecond == 1_000_000:
+            second, microsecond = second + 1, 0
         if second != last:
             last, form = second, f'"{_utc(second).isoformat()}.%06d"'
         texts.append(form % microsecond)
@@ -229,9 +232,11 @@ def _did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean …?` for the known name closest to `name`, or nothing."""
     import difflib  # 3 ms, needed only for an error
 
-    longer = [k for k in sorted(known) if k.startswith(name) and len(name) > 2]
-    close = longer or difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+    folded = {k.casefold(): k for k in sorted(known, reverse=True)}
+    name = name.casefold()
+    longer = [k for k in sorted(folded) if k == name or (k.startswith(name) and len(name) > 2)]
+    close = longer or difflib.get_close_matches(name, list(folded), n=1)
+    return f"; did you mean {folded[close[0]]!r}?" if close else ""
 
 
 class ConfigAddedError(ConfigError):
@@ -865,16 +870,23 @@ class _FixedDict(_Dict):
         self.unassigned: set[Any] = set()  # keys that only the fixed values have
         self.restore()
 
-    def restore(self) -> None:
-        """Put the fixed values back after a change; each newly assigned one is noted."""
+    def restore(self, assigned: Collection[Any] = ()) -> None:
+        """Put the fixed values back after a change; each newly assigned one is noted.
+
+        Args:
+            assigned: the keys that have got a value, perhaps the one they had.
+        """
         for name, fix in self.fix.items():
             key = self._key_of(name)
             if key != name and name in self.kept:  # which stood in for it until now
                 del self.kept[name]
                 dict.__delitem__(self, name)
             path = (*self.path, str(name))
-            is_kept = key in self.kept and key in self and self[key] is self.kept[key]
-            if key not in self or (not is_kept and self.fixing.is_stand_in(self[key], fix, path)):
+            is_new = key in assigned
+            is_kept = not is_new and key in self.kept and self.get(key) is self.kept[key]
+            if key not in self or not (
+                is_new or is_kept or not self.fixing.is_stand_in(self[key], fix, path)
+            ):
                 self.unassigned.add(key)
                 value = self.fixing.unassigned(fix, path)
             elif not is_kept:
@@ -889,6 +901,18 @@ class _FixedDict(_Dict):
         """Return the key that a command line, or JSON, has as the text `name`."""
         keys = [key for key in self if not isinstance(key, str)]
         return next((key for key in keys if name in (str(key), _written_key(key))), name)
+
+    def update(self, *args: Any, **entries: Any) -> None:
+        new = dict(*args, **entries)
+        dict.update(self, new)
+        self.restore(new)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.update({key: value})
+
+    def __ior__(self, other: Any) -> Any:  # type: ignore[misc]
+        self.update(other)
+        return self
 
     def setdefault(self, key: Any, default: Any = None) -> Any:
         if key not in self or key in self.unassigned:
@@ -1071,6 +1095,9 @@ class _ConfigDict(_Source):
         self.entries = {key: _normalise(value, key) for key, value in entries.items()}
 
     def evaluate(self, fix: _Fixing, preset: Config, fallback: Config) -> Config:
+        for path, _ in _leaf_paths(self.entries):  # these are no stand-ins, though equal to one
+            ends = range(1, len(path) + 1)
+            fix.record.stand_ins -= {(*fix.prefix, *path[:end]) for end in ends}
         return {name: fix(name, _plain(value)) for name, value in self.entries.items()}
 
 
@@ -1404,12 +1431,18 @@ class _ConfigScope(_Source):
 
     def evaluate(self, fix: _Fixing, preset: Config, fallback: Config) -> Config:
         frames: list[Any] = []
+
+        def assigned(name: str, value: Any) -> Any:
+            if name == "seed" and not fix.prefix and name not in fix.tree and value is not None:
+                _seed_all(_normalise(value, name))  # what is drawn from here on follows it
+            return fix(name, value)
+
         helpers = {
-            _ScopeCompiler.FIX: fix,
+            _ScopeCompiler.FIX: assigned,
             _ScopeCompiler.KEEP_FRAME: lambda: frames.append(sys._getframe(1)),
         }
         function = self.function
-        code = _with_helpers(self._compiled(frozenset(fix.tree)), helpers)
+        code = _with_helpers(self._compiled(frozenset({*fix.tree, "seed"})), helpers)
         cells = dict(zip(function.__code__.co_freevars, function.__closure__ or ()))
         closure = tuple(cells[name] for name in code.co_freevars)
         scope = types.FunctionType(code, function.__globals__, function.__name__, None, closure)
@@ -1462,7 +1495,8 @@ class _ConfigScope(_Source):
                 entries[name] = fix.unrecorded()(name, plain)
             except _NotSerializable as error:
                 self.left_out[name] = _type_name(value)
-                if isinstance(value, (dict, list, tuple)):
+                is_given = name in fix.tree and not isinstance(fix.tree[name], dict)
+                if isinstance(value, (dict, list, tuple)) and not is_given:
                     _log.warning("config entry %r is left out: %s", name, error)
         return entries
 
@@ -1808,7 +1842,9 @@ def _resolve_config(
             known = _get_path(config, layer.path)
             fix = _Fixing(_get_path(fixed, layer.path, {}), _split(layer.path), record, known)
             config = _place(config, layer.path, source.evaluate(fix, {}, {}), _combined)
-    return _normalise(config, ""), _summarise(fixed, record)
+    summary = _summarise(fixed, record)
+    summary.added -= {layer.path for layer in layers}  # of which nothing but {} was given
+    return _normalise(config, ""), summary
 
 
 # ======================================================================================
@@ -2344,10 +2380,10 @@ def _copy_output(pipes: int) -> None:
         targets[source] = target
         poll.register(source, 1)  # POLLIN
     poll.register(4, 1)
-    copied = 0
+    rounds = 0  # since it was asked
     while targets:
         ready = [fd for fd, _ in poll.poll(1000 if log.get("waiting") else None)]
-        copied = copied if 4 in ready else 0
+        rounds = rounds + 1 if 4 in ready else 0
         if log.get("waiting"):
             _store(log, b"")
         for source in [fd for fd in ready if fd in targets]:
@@ -2356,11 +2392,10 @@ def _copy_output(pipes: int) -> None:
                 poll.unregister(source)
                 del targets[source]
                 continue
-            copied += len(data)
             _store(log, data)
             _pass_on(data, targets[source])
-        if ready == [4] or (4 in ready and copied > 1 << 21):
-            copied = 0
+        if ready == [4] or rounds == 5:  # more than the pipes held when it was asked
+            rounds = 0
             if os.read(4, 1):
                 _answer(log, 0)
             else:
@@ -2452,6 +2487,11 @@ class _Tee(io.TextIOBase):
     def close(self) -> None:
         """Leave the real stream open: this stands in for it for a while only."""
 
+    def detach(self) -> Any:
+        """Return the stream of bytes, for another stream to be put around it."""
+        self.flush()
+        return self.buffer
+
     def isatty(self) -> bool:
         return bool(self._stream.isatty())
 
@@ -2507,6 +2547,8 @@ class _SysCapture(_Capture):
     def stop(self) -> None:
         if not self._is_open:
             return
+        if [vars(sys).get(name) for name in ("stdout", "stderr")] != self._tees:
+            _flush_streams()  # the experiment has put its own around them
         sys.stdout, sys.stderr = self._before
         self._redirect_handlers(dict(zip(self._tees, self._before)))
         self.sync()
@@ -2558,10 +2600,10 @@ def _has_foreign_code(count: int) -> bool:
 
 def _flush_streams() -> None:
     """Flush Python's streams, and C's where C code may have printed."""
-    for stream in (sys.stdout, sys.stderr):
+    for name in ("stdout", "stderr"):
         try:
-            stream.flush()
-        except Exception:  # a replaced, closed or broken stream
+            getattr(sys, name).flush()
+        except Exception:  # a removed, replaced, closed or broken stream
             pass
     if "ctypes" in sys.modules or _has_foreign_code(len(sys.modules)):
         try:
@@ -2721,7 +2763,7 @@ class _FdCapture(_Capture):
     def _restore_streams(self) -> None:
         """Put back the streams that the run has replaced, if they are still good for anything."""
         for name, stream in zip(("stdout", "stderr"), self._streams):
-            replaced = getattr(sys, name)
+            replaced = getattr(sys, name, None)
             try:
                 is_usable = not getattr(stream, "closed", False)
             except ValueError:  # it has been detached
@@ -4124,6 +4166,10 @@ class FileStorageObserver(_Recorder):
         self._stored.clear()
 
 
+#: It needs no datetimes; heirs that have their own, and who wraps it, get them.
+_takes_seconds = FileStorageObserver.log_metrics
+
+
 # ======================================================================================
 # 14. MongoDB
 #
@@ -4758,9 +4804,10 @@ class _Metrics:
     def drop(self, position: int) -> None:
         """Let go what lies before a position."""
         with self._lock:
-            del self._entries[: position - self._dropped]
-            del self._steps[: position - self._dropped]
-            self._dropped = max(position, self._dropped)
+            count = max(position - self._dropped, 0)  # another thread may have dropped more
+            del self._entries[:count]
+            del self._steps[:count]
+            self._dropped += count
 
 
 def _raise_interrupt(error: BaseException) -> None:
@@ -4965,7 +5012,7 @@ class _Link:
     def _deliver_metrics(self) -> None:
         run, end = self._run, self._run.metrics.end()
         method = getattr(self.observer, "log_metrics", None)
-        is_own = getattr(method, "__func__", None) is FileStorageObserver.log_metrics
+        is_own = getattr(method, "__func__", None) is _takes_seconds
         while self.position < end:
             until = min(self.position + _METRICS_AT_ONCE, end)
             metrics, position = run.metrics.since(self.position, until, as_datetimes=not is_own)
@@ -6078,6 +6125,8 @@ def _parse_sweep(words: Sequence[str]) -> list[list[tuple[Config, list[str]]]]:
     sweep = []
     if "with" in words:
         raise _UsageError("'with' comes before 'over', as in: with batch=32 over lr=0.1,0.01")
+    if "over" in words:
+        raise _UsageError("'over' stands once, before all that varies")
     for word in words:
         path, equals, text = word.partition("=")
         values = [f"{path}={v}" if equals else v for v in _split_values(text if equals else word)]
@@ -6129,7 +6178,8 @@ def _parse_command_line(argv: Sequence[str], options: Sequence[_Option]) -> _Req
         word = before[0] if before else command
         hint = "; updates follow the word 'with'" if "=" in word else ""
         raise _UsageError(f"unexpected {word!r}{hint}; see --help")
-    request.help = request.help or bool(request.options.pop("help", False))
+    if request.options.pop("help", False):
+        request.help = request.help or request.command or True
     request.updates, request.named_configs = _parse_updates(updates)
     return request
 
@@ -6499,6 +6549,7 @@ class _Worker:
         self._retry_dead, self._only = retry_dead, only
         self._waiting: list[tuple[str, str]] = []  # (id, QUEUED or DEAD), best first
         self._scanned_at = self._scan_time = 0.0
+        self._unmarked: dict[str, float | None] = {}  # priorities of what has no mark
         self._tried: set[str] = set()  # not to be tried again
         self._passed: set[str] = set()  # not to be started just now: it is somebody else's turn
         self._processes: dict[str, Any] = {}
@@ -6581,14 +6632,26 @@ class _Worker:
         for name in names:
             mark = os.path.join(self.basedir, name, _QUEUED_MARK)
             try:
-                priority = float(_read_file(mark)) if os.stat(mark).st_size else 0.0
+                priority: float | None = float(_read_file(mark) or 0)
             except (OSError, ValueError):
-                continue
-            found.append((-priority, _id_order(name), "QUEUED"))
+                priority = self._unmarked_priority(name)
+            if priority is not None:
+                found.append((-priority, _id_order(name), "QUEUED"))
         for run in load_runs(self.basedir) if self._retry_dead else ():
             if run["status"] == "DEAD" and str(run["_id"]) in names:
                 found.append((-_priority(run), _id_order(str(run["_id"])), "DEAD"))
         return [(order[-1], status) for _, order, status in sorted(found)]
+
+    def _unmarked_priority(self, name: str) -> float | None:
+        """Return the priority of a queued run without a mark, as Sacred makes them."""
+        if name not in self._unmarked:
+            try:
+                is_queued = b'"QUEUED"' in _read_file(os.path.join(self.basedir, name, "run.json"))
+            except OSError:  # no run, or it is being recorded just now
+                return None
+            run = _load_run(self.basedir, name) if is_queued else {"status": None}
+            self._unmarked[name] = _priority(run) if run["status"] == "QUEUED" else None
+        return self._unmarked[name]
 
     def _start(self, name: str, status: str) -> bool:
         """Claim a run and start its process; tell whether we did."""
@@ -7670,8 +7733,9 @@ class Experiment(Ingredient):
             if isinstance(given, _Typed) and isinstance(given.value, dict):
                 _set_path(updates, ingredient.path, given.tree)
         named = [self._named_config(name) for name in request.named_configs]
-        seed = _settled(updates.get("seed"))
-        seed = _draw_seed() if seed is None else seed
+        dictionaries = [s for s in reversed(self.configurations) if isinstance(s, _ConfigDict)]
+        seeds = [updates.get("seed"), *(d.entries.get("seed") for d in dictionaries), _draw_seed()]
+        seed = next(s for s in map(_settled, seeds) if s is not None)
         _seed_all(seed)  # so that what the config scopes draw can be repeated
         record = _Record()
         fixed = _resolve_named(named, updates, record, logger)
@@ -7806,7 +7870,7 @@ class Experiment(Ingredient):
                 if _join(prefix, own) == name:
                     return prefix, source
         if os.path.splitext(name)[1].lower() in (*_CONFIG_FILES, ".pickle") or os.path.isfile(name):
-            return "", _ConfigDict(_nested(_read_config_file(name)), name)
+            return "", _ConfigDict(_read_config_file(name), name)
         known = [known for known, _ in self.gather_named_configs()]
         raise NamedConfigNotFoundError(
             f"no named config or config file {name!r}{_did_you_mean(name, known)} "
@@ -7844,9 +7908,13 @@ class Experiment(Ingredient):
             )
 
     def _used_entries(self) -> set[str]:
-        """Return the dotted paths that parameters of captured functions can name."""
+        """Return the dotted paths that parameters can name."""
         used = set()
         for ingredient in self.traverse_ingredients():
+            for scope in ingredient.configurations:
+                names = scope.parameters if isinstance(scope, _ConfigScope) else ()
+                own = set(names) - set(ingredient._children())
+                used |= {_join(self._prefix_of(ingredient), name) for name in own}
             for captured in ingredient._captured:
                 place = _join(self._prefix_of(ingredient), captured.prefix or "")
                 used |= {_join(place, name) for name in captured.uses if name not in _SPECIAL}
@@ -8272,7 +8340,7 @@ def _selected(request: argparse.Namespace) -> list[_View]:
                 raise SacredError(f"there is no run {name!r} in {request.basedir}")
         views = [view for view in views if str(view.run["_id"]) in request.ids]
     condition = _Condition(request.where) if request.where else None
-    sort = request.sort and request.sort.lstrip("-")
+    sort = request.sort and re.sub(r"""\[["'](.*?)["']\]""", r".\1", request.sort.lstrip("-"))
     asked = (condition.names if condition else set()) | ({sort} if sort else set())
     known = sorted({name for view in views for name in view.names}) if asked else []
     for name in sorted(asked.difference(known) if views else ()):
@@ -8322,6 +8390,8 @@ def _last_frames(lines: list[str], most: int = 10) -> list[str]:
 
 def _sparkline(numbers: Sequence[float], size: int = 24) -> str:
     """Return a small line of characters that rise and fall as the numbers do."""
+    if not numbers:
+        return ""
     count = min(size, len(numbers))
     bounds = [len(numbers) * i // count for i in range(count + 1)]
     means = [sum(numbers[a:b]) / (b - a) for a, b in zip(bounds, bounds[1:])]
@@ -8333,10 +8403,11 @@ def _sparkline(numbers: Sequence[float], size: int = 24) -> str:
 def _show_metrics(run: Config) -> None:
     rows = []
     for name, metric in sorted(_metrics_of(run)):
-        numbers = [v for v in metric["values"] if _is_number(v) and abs(v) < 1e300]
+        numbers = [v for v in metric["values"] if _is_number(v)]
         row = {"metrics": name, "last": metric["values"][-1] if metric["values"] else None}
         if numbers:
-            row.update({"min": min(numbers), "max": max(numbers), "": _sparkline(numbers)})
+            drawn = _sparkline([v for v in numbers if abs(v) < 1e300])
+            row.update({"min": min(numbers), "max": max(numbers), "": drawn})
         rows.append({**row, "step": (metric.get("steps") or [None])[-1]})
     if rows:
         print(_format_rows(rows, _width()))
@@ -8378,6 +8449,7 @@ def _show(request: argparse.Namespace) -> None:
         "git": ", ".join(git),
         "named": ", ".join(map(str, meta.get("named_configs") or ())),
         "comment": meta.get("comment") and repr(meta["comment"]),
+        "priority": meta.get("priority"),
         "attempts": len(run["attempts"]) + 1 if run.get("attempts") else None,
         "result": None if run.get("result") is None else repr(run["result"])[:width],
         "damaged": run.get("error"),
@@ -8452,9 +8524,15 @@ def _diff(request: argparse.Namespace) -> None:
     ]
     hosts = [dict(_leaves(run.get("host") or {})) for run in runs]
     for host in hosts:
-        host["pid"] = host["process_start"] = None
+        for name in ("pid", "pid_space", "process_start"):
+            host.pop(name, None)
+    names = [
+        {"experiment": e.get("name"), "command": v.facts["command"]}
+        for e, v in zip(experiments, views)
+    ]
     ends = [{"status": v.status, "result": v.run.get("result"), **v.metrics} for v in views]
     sections: dict[str, Sequence[Config]] = {
+        "what was run": names,
         "configuration": [view.config for view in views],
         "packages": packages,
         "git": repositories,
@@ -8462,10 +8540,12 @@ def _diff(request: argparse.Namespace) -> None:
         "result and metrics": ends,
     }
     for title, (old, new) in sections.items():
-        names = [n for n in dict.fromkeys([*old, *new]) if repr(old.get(n)) != repr(new.get(n))]
-        if names:
+        differing = [
+            n for n in dict.fromkeys([*old, *new]) if repr(old.get(n, ...)) != repr(new.get(n, ...))
+        ]
+        if differing:
             print(title)
-        for name in names:
+        for name in differing:
             for sign, side, role in (("-", old, "removed"), ("+", new, "added")):
                 if name in side:
                     print(paint(f"{sign} {name} = {side[name]!r}", role))

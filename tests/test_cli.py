@@ -81,6 +81,8 @@ def test_options_stand_anywhere(place, argv, out):
         ("-P high", 2, "option --priority: 'high' is no number"),
         ("--file_storage=", 2, "option --file_storage: '' is no name of a directory"),
         ("-j 2", 2, "--jobs and --skip-done are for the points of 'over'; leave them out"),
+        ("over foo=1 over foo=2", 2, "'over' stands once, before all that varies"),
+        ("with FOO=3", 1, "no config entry 'FOO'; did you mean 'foo'?"),
         ("with foo=1 with foo=2", 2, "'with' stands once, before all updates"),
         ("big", 2, "no command 'big'; for the named config write: with big"),
         ("over foo=range(2.5)", 2, "'range(2.5)': write range(STOP), "),
@@ -122,7 +124,8 @@ def test_help_names_commands_and_named_configs(place):
         for part in ("--file_storage DIR", "other", "Print the rate.", "Much more."):
             assert part in done.out
         assert all(len(line) <= 100 for line in done.out.splitlines())
-    assert place(SIMPLE, "help", "other").out.startswith("other(rate, _log)\n\nPrint the rate.")
+    for argv in (["help", "other"], ["other", "--help"], ["-h", "other"]):
+        assert place(SIMPLE, *argv).out.startswith("other(rate, _log)\n\nPrint the rate.")
 
 
 def test_print_config(place):

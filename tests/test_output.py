@@ -675,3 +675,67 @@ def test_runs_in_a_loop_record_all_that_children_print_and_hold_open(place, stre
         assert printed["err"].count(f"err {number}\n") == 1
     assert printed["out"].count("late\n") == 1 and printed["err"].count("later\n") == 1
     assert printed["out"].count("bytes\n") == 5
+
+
+@pytest.mark.parametrize("mode", ["fd", "sys"])
+@pytest.mark.parametrize(
+    "wrapped",
+    ["io.TextIOWrapper(sys.stdout.detach(), 'utf-8')", "codecs.getwriter('utf-8')(sys.stdout.detach())"],
+)  # fmt: skip
+def test_stream_around_what_is_detached_is_captured(place, mode, wrapped):
+    done = place(
+        f"""
+        import codecs, io, sys
+
+        @ex.main
+        def main():
+            print("before")
+            sys.stdout = {wrapped}
+            print("täxt")
+        """,
+        "-F", "runs", "-C", mode,
+    )  # fmt: skip
+    assert done.code == 0 and done.out == "before\ntäxt\n", done.err
+    assert "before\ntäxt\n" in done.run().cout and done.run().run["status"] == "COMPLETED"
+
+
+@pytest.mark.parametrize("mode", ["fd", "sys", "no"])
+def test_main_may_delete_a_stream(place, mode):
+    done = place(
+        """
+        import sys
+
+        @ex.main
+        def main():
+            print("text")
+            sys.stdout.flush()
+            del sys.stdout
+            return 3
+        """,
+        "-F", "runs", "-C", mode,
+    )  # fmt: skip
+    assert done.run().run["status"] == "COMPLETED" and done.run().run["result"] == 3, done.err
+
+
+def test_child_that_prints_on_and_on_does_not_hold_up_the_end(place):
+    reader = "import os, time\nwhile os.read(0, 1 << 16): time.sleep(0.05)"
+    slow = subprocess.Popen([sys.executable, "-c", reader], stdin=subprocess.PIPE)  # 1.3 MB/s
+    place.write(
+        """
+        import subprocess
+        ex.observers.append(FileStorageObserver("runs"))
+
+        @ex.main
+        def main():
+            subprocess.Popen(["timeout", "5", "yes"])
+        """
+    )
+    begun = time.monotonic()
+    done = place.start("exp.py", stdout=slow.stdin)
+    slow.stdin.close()
+    assert done.wait(30) == 0
+    took = time.monotonic() - begun
+    done.communicate()
+    slow.kill()
+    slow.wait()
+    assert took < 4, took

@@ -1819,3 +1819,15 @@ def test_enumerations_stay_what_they_are(place):
     queue(place, "with", "kind=adam", "level=2")
     assert work(place).code == 0
     assert place.run().run["result"] == ["ADAM", "HIGH", "ADAM"]
+
+
+def test_worker_starts_queued_runs_that_have_no_mark_as_those_of_sacred(place):
+    place.write(TASK)
+    for number in (1, 2, 3):
+        queue(place, "with", f"n={number}", "-P", str(number))
+    for number in (1, 3):
+        (place.path / "runs" / str(number) / ".queued").unlink()
+    done = work(place)
+    assert done.code == 0, done.err
+    assert (place.path / "starts").read_text().split() == ["3", "2", "1"]
+    assert {place.run(n).run["status"] for n in "123"} == {"COMPLETED"}

@@ -1064,3 +1064,116 @@ def test_captured_function_called_by_a_scope_never_has_the_last_run(ex):
     with pytest.raises(MissingConfigError, match="double"):
         ex.run(config_updates={"n": 50})
     assert double() == 6
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        'd["z"] = 5', "d.update(z=5)", 'd.setdefault("z", 5)', 'd |= {"z": 5}', "d.update(n={}); d['n'].update(m=5)",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("value", [5, 6])
+def test_entry_that_the_scope_assigns_is_no_addition_though_it_has_its_value(place, line, value):
+    source = f"""
+        @ex.config
+        def config():
+            d = {{"x": 1}}
+            {line}
+
+        @ex.main
+        def main(d, _run):
+            print(sorted(_run.config_modifications.added), d)
+    """
+    update = "d.n.m" if "'n'" in line else "d.z"
+    done = place(source, "with", f"{update}={value}", "-l", "WARNING")
+    assert done.out.startswith("[] ") and "new config entry" not in done.err
+    assert "': " + str(value) in done.out
+
+
+def test_entry_that_a_later_dictionary_has_is_no_addition_though_it_has_its_value(ex, caplog):
+    ex.add_config(d={"x": 1})
+    ex.add_config(d={"z": 5, "n": {"m": 5}})
+    ex.main(lambda d: None)
+    done = run(ex, {"d": {"z": 5, "n": {"m": 5}}})
+    assert done.config["d"] == {"x": 1, "z": 5, "n": {"m": 5}}
+    assert not done.config_modifications.added and "new config entry" not in caplog.text
+    added = run(ex, {"d": {"y": 5}})
+    assert added.config_modifications.added == {"d.y"} and "new config entry 'd.y'" in caplog.text
+
+
+def test_a_seed_among_the_entries_repeats_what_scopes_draw(ex):
+    data = Ingredient("data", base_dir=".")
+
+    @data.config
+    def data_config():
+        n = random.random()
+
+    ex.ingredients.append(data)
+    ex.add_config(seed=5)
+
+    @ex.config
+    def config():
+        a = random.random()
+
+    ex.main(lambda: None)
+    first, second = entries(run(ex)), entries(run(ex))
+    assert first == second != entries(run(ex, {"seed": 6}))
+
+
+def test_a_seed_that_a_scope_assigns_repeats_what_it_draws_from_there_on(ex):
+    @ex.config
+    def config():
+        seed = 5
+        a = random.random()
+
+    @ex.config
+    def more():
+        b = random.random()
+
+    ex.main(lambda: None)
+    assert run(ex).config == run(ex).config == run(ex, {"seed": 5}).config
+    assert run(ex, {"seed": 6}).config["a"] != run(ex).config["a"]
+
+
+def test_update_that_a_parameter_of_a_scope_needs_is_accepted(ex, caplog):
+    @ex.config
+    def config(base):
+        a = base + 1
+
+    ex.main(lambda a: a)
+    assert entries(run(ex, {"base": 3})) == {"base": 3, "a": 4}
+    assert "added new config entry 'base'" in caplog.text
+    with pytest.raises(MissingConfigError, match="needs 'base'"):
+        run(ex)
+
+
+def test_dotted_keys_of_a_file_are_refused_wherever_it_is_given(ex, tmp_path):
+    (tmp_path / "dotted.json").write_text('{"a.b": 3}')
+    ex.add_config(a={"b": 1})
+    ex.main(lambda a: None)
+    with pytest.raises(InvalidConfigError, match=r"a\.b"):
+        run(ex, named=[str(tmp_path / "dotted.json")])
+
+
+def test_empty_dictionary_changes_nothing_of_an_ingredient(ex):
+    data = Ingredient("data", base_dir=".")
+    data.add_config(n=1)
+    ex.ingredients.append(data)
+    ex.main(lambda: None)
+    for done in (ex.run_commandline("exp with data={}"), run(ex, {"data": {}})):
+        assert entries(done) == {"data": {"n": 1}} and not done.config_modifications.added
+
+
+def test_what_cannot_be_stored_is_refused_without_another_warning(place):
+    source = """
+        @ex.config
+        def config():
+            n = [1]
+
+        @ex.main
+        def main(n):
+            pass
+    """
+    done = place(source, "with", "n=[1,{2}]")
+    assert done.code == 1 and "left out" not in done.err
+    assert "n.1: a value of type set cannot be stored" in done.err

@@ -959,3 +959,47 @@ def test_heartbeats_go_on_while_measurements_come_faster_than_they_are_taken(pla
         "-b", "0.05", "-C", "no",
     )  # fmt: skip
     assert done.out == "True\n", done.err
+
+
+def test_measurements_that_another_observer_has_taken_are_dropped_once():
+    from minisacred import _Metrics
+
+    metrics = _Metrics()
+    for value in range(1000):
+        metrics.log("m", float(value), 1.0, None)
+    assert metrics.end() == 1000
+    metrics.drop(200)
+    metrics.drop(100)  # by a thread that has found this out before the other
+    for value in range(1000, 1100):
+        metrics.log("m", float(value), 1.0, None)
+    taken, position = metrics.since(200)
+    assert position == 1100 and taken["m"]["steps"] == list(range(200, 1100))
+    assert taken["m"]["values"] == list(map(float, range(200, 1100)))
+
+
+def test_observers_that_beat_at_once_get_every_measurement(place):
+    done = place(
+        """
+        import sys
+
+        class Counting(RunObserver):
+            def __init__(self):
+                self.steps = []
+            def log_metrics(self, metrics_by_name, info):
+                self.steps += metrics_by_name["m"]["steps"]
+
+        ex.observers += [Counting() for _ in range(5)]
+        sys.setswitchinterval(1e-5)
+
+        @ex.main
+        def main(_run):
+            for _ in range(60_000):
+                _run.log_scalar("m", 0.5)
+
+        ex.run(options={"--beat-interval": 0.002, "--capture": "no"})
+        for observer in ex.observers:
+            print(observer.steps == list(range(60_000)))
+        """,
+        script={"footer": ""},
+    )
+    assert done.out == "True\n" * 5, done.err

@@ -223,6 +223,14 @@ def test_sort_falls_with_a_minus(runs):
     assert ids(call("ls", runs, "--sort=-lr"))[0] == "3"
 
 
+def test_sort_takes_the_names_that_where_takes(runs):
+    assert ids(call("ls", runs, "--sort", 'metrics["loss"]')) == ["2", "1", "3", "10"]
+
+
+def test_hints_find_what_differs_in_case(runs):
+    assert "no run has 'LR'; did you mean 'lr'?" in call("ls", runs, "--sort", "LR").stderr
+
+
 def test_status_filters(runs):
     assert ids(call("ls", runs, "--status", "failed")) == ["10"]
 
@@ -315,6 +323,28 @@ def test_diff_shows_what_differs_and_nothing_else(runs):
     assert "-y = 2\n+y = 3\n" in out
     assert "a" * 40 in out and "b" * 40 in out
     assert "same" not in out and "name" not in out
+
+
+def test_diff_says_that_other_commands_ran_and_what_is_none(tmp_path):
+    write_run(tmp_path, 1, command="main", config={"a": 1, "b": None})
+    write_run(tmp_path, 2, command="other", config={"a": 1})
+    for number, space in ((1, "boot-1:7"), (2, "boot-2:7")):
+        path = tmp_path / str(number) / "run.json"
+        run = json.loads(path.read_text())
+        run["host"].update(pid=number, pid_space=space, process_start=number)
+        path.write_text(json.dumps(run))
+    out = call("diff", tmp_path, 1, 2).stdout
+    assert "what was run\n- command = 'main'\n+ command = 'other'\n" in out
+    assert "- b = None\n" in out and "+ b" not in out
+    assert "host" not in out and "pid" not in out
+
+
+def test_show_tells_the_priority_and_the_range_of_large_values(tmp_path):
+    write_run(tmp_path, 1, status="QUEUED", metrics={"m": [1.5, -1e301]})
+    path = tmp_path / "1" / "run.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "meta": {"priority": 7.0}}))
+    out = call("show", tmp_path, 1).stdout
+    assert re.search("priority +7.0", out) and re.search(r"-1e\+301 +-1e\+301 +1.5", out)
 
 
 def test_wrong_usage_is_one_line():
