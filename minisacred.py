@@ -2277,7 +2277,8 @@ def _sync(*paths: str) -> None:
 def _read_file(path: str) -> bytes:
     fd = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     try:
-        return b"".join(iter(lambda: os.read(fd, 1 << 16), b""))
+        size = max(os.fstat(fd).st_size + 1, 1 << 16)  # files of /proc say 0
+        return b"".join(iter(lambda: os.read(fd, size), b""))
     finally:
         os.close(fd)
 
