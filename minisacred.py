@@ -7063,8 +7063,7 @@ class Ingredient:
         Raises:
             CircularDependencyError: an ingredient uses itself; the message has the path.
         """
-        depths: dict[int, int] = {}
-        parts: dict[int, Ingredient] = {}
+        depths: dict[Ingredient, int] = {}
 
         def visit(ingredient: Ingredient, users: tuple[Ingredient, ...]) -> None:
             if ingredient in users:
@@ -7075,12 +7074,10 @@ class Ingredient:
                 )
             for below in ingredient.ingredients:
                 visit(below, (*users, ingredient))
-            key = id(ingredient)
-            parts.setdefault(key, ingredient)
-            depths[key] = max(len(users), depths.get(key, 0))
+            depths[ingredient] = max(len(users), depths.get(ingredient, 0))
 
         visit(self, ())
-        return iter(sorted(parts.values(), key=lambda part: -depths[id(part)]))
+        return iter(sorted(depths, key=lambda part: -depths[part]))
 
     def gather_commands(self) -> Iterator[tuple[str, Any]]:
         """Yield (dotted name, function) of all commands, those of ingredients included."""
@@ -8015,12 +8012,12 @@ class Experiment(Ingredient):
         outer = [(part, part.current_run, part._binder) for part in parts]
         config = _read_only(run.config) if SETTINGS.CONFIG.READ_ONLY_CONFIG else run.config
         bound: list[tuple[Any, _Context]] = []  # what binds them, and to what outer runs have
-        busy = {id(part) for part in parts if part._binder is not None}
+        busy = {part for part in parts if part._binder is not None}
 
         def bind(part: Ingredient, captured: Any) -> None:
             bind_to = part._captured[captured]
             context = bind_to(self._context(run, config, part, captured))
-            if id(part) in busy and context is not _NO_CONTEXT:
+            if part in busy and context is not _NO_CONTEXT:
                 bound.append((bind_to, context))
 
         try:
