@@ -5205,30 +5205,26 @@ def _is_interrupt(error: BaseException) -> bool:
     return any(cls.__name__ == "SacredInterrupt" for cls in type(error).__mro__)
 
 
-def _named_status(error: BaseException) -> str:
-    if _is_interrupt(error):
-        status = getattr(error, "STATUS", None)
-        if isinstance(status, str) and status.strip() and status.isprintable():
-            if status not in ("QUEUED", "RUNNING", "DEAD"):  # states of runs that have not ended
-                return status
-        _log.error(
-            "%s.STATUS must be a text that names an end, not %r; "
-            "the run is recorded as INTERRUPTED",
-            type(error).__name__,
-            status,
-        )
-        return "INTERRUPTED"
-    if isinstance(error, KeyboardInterrupt):
-        return "INTERRUPTED"
-    code = error.code if isinstance(error, SystemExit) else 1
-    succeeded = code is None or (isinstance(code, int) and int(code) == 0)
-    return "COMPLETED" if succeeded else "FAILED"
-
-
 def _status_of(error: BaseException) -> str:
     """Return the status of a run that `error` has ended."""
     try:
-        return _named_status(error)
+        if _is_interrupt(error):
+            status = getattr(error, "STATUS", None)
+            if isinstance(status, str) and status.strip() and status.isprintable():
+                if status not in ("QUEUED", "RUNNING", "DEAD"):  # of runs that have not ended
+                    return status
+            _log.error(
+                "%s.STATUS must be a text that names an end, not %r; "
+                "the run is recorded as INTERRUPTED",
+                type(error).__name__,
+                status,
+            )
+            return "INTERRUPTED"
+        if isinstance(error, KeyboardInterrupt):
+            return "INTERRUPTED"
+        code = error.code if isinstance(error, SystemExit) else 1
+        succeeded = code is None or (isinstance(code, int) and int(code) == 0)
+        return "COMPLETED" if succeeded else "FAILED"
     except Exception:  # raised by the exception's own code
         return "FAILED"
 
