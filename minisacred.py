@@ -4838,7 +4838,7 @@ class _Link:
         self._is_failing = False
         self.is_told = False  # of the start
         self._taken = 0  # how many events it has taken
-        self._end: tuple[str, Config] = ("join", {})
+        self._last: Any = None  # the event that ends the run, and its arguments
         self._kept: str | None = None  # a directory with the files of artifacts not taken yet
         self._numbers = itertools.count()
         self._entry: Any = None  # the observer's, when the run has let it go
@@ -4882,16 +4882,16 @@ class _Link:
         except RuntimeError:  # no threads here (Pyodide): the last heartbeat must do
             self._thread = None
 
-    def begin_end(self, event: str, **arguments: Any) -> None:
-        """Begin to deliver the last state of the run, and then the event that ends it."""
-        self._end = event, arguments
+    def end(self, event: str, **arguments: Any) -> None:
+        """Deliver the last state of the run, and then the event that ends it.
+
+        Waits until all is delivered, if that is soon; says what the observer's record lacks.
+        """
+        self._last = event, arguments
         self._stop.set()
         if self._thread is None:
             self._finish()
-
-    def wait_end(self) -> None:
-        """Wait until all is delivered, if that is soon; say what the observer's record lacks."""
-        if self._thread:
+        else:
             patience = _waitable(SETTINGS.OBSERVER_TIMEOUT)
             taken = -1
             while self._thread.is_alive() and taken != self._taken:
@@ -4967,7 +4967,7 @@ class _Link:
         patience = self.observer.patience if _is_observer(self.observer) else 0.0
         deadline = time.monotonic() + patience
         with self._lock:
-            self._missed.append(self._end)
+            self._missed.append(self._last)
             while not self._guarded(self._deliver_metrics, self._deliver_missed):
                 if time.monotonic() >= deadline:
                     break
@@ -5596,8 +5596,7 @@ class Run:
         event, arguments = self._end_event()
         for link in self.links:
             if link.is_told:
-                link.begin_end(event, **arguments)
-                link.wait_end()
+                link.end(event, **arguments)
             else:
                 link.let_go()
 
@@ -5654,8 +5653,7 @@ class Run:
         self.status = status
         event, arguments = self._end_event()
         for link in self.links:  # one after the other: who comes later finds a complete record
-            link.begin_end(event, **arguments)
-            link.wait_end()
+            link.end(event, **arguments)
         self.metrics.log = self._log_too_late  # type: ignore[assignment,method-assign]
         if self.capture.lost:
             self.run_logger.error(
