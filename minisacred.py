@@ -2856,9 +2856,6 @@ class _FdCapture(_Capture):
                 pass
 
 
-_CAPTURE_MODES = ("no", "sys", "fd")
-
-
 def _make_capture(mode: str | None) -> _Capture:
     """Return the capture for a mode; None chooses, and "fd" gives way where it cannot be."""
     if mode is None:
@@ -5900,7 +5897,7 @@ def _kind(name: str, convert: Callable[[Any], Any], fits: Callable[[Any], bool])
 _positive = _kind("positive number of seconds", float, lambda n: 0 < n < float("inf"))
 _count = _kind("positive number", int, lambda n: bool(n >= 1))
 _number = _kind("number", float, lambda n: bool(n == n))
-_capture_mode = _kind("mode (no, sys, fd)", str, lambda mode: mode in _CAPTURE_MODES)
+_capture_mode = _kind("mode (no, sys, fd)", str, lambda mode: mode in _CHOICES["CAPTURE_MODE"])
 _directory = _kind("name of a directory", os.fspath, bool)
 
 
