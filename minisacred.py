@@ -6009,13 +6009,10 @@ class _Parser(argparse.ArgumentParser):
         raise _UsageError(f"{message}{hint}; see --help")
 
 
-def _help_formatter(prog: str) -> argparse.HelpFormatter:
+def _make_parser(prog: str, options: Iterable[_Option]) -> _Parser:
     # With its width given argparse does not import shutil to find it, which takes 4 ms.
     width = max(min(_width() or 80, 100) - 2, 40)
-    return argparse.RawDescriptionHelpFormatter(prog, max_help_position=30, width=width)
-
-
-def _make_parser(prog: str, options: Iterable[_Option]) -> _Parser:
+    formatter = argparse.RawDescriptionHelpFormatter
     parser = _Parser(
         prog=prog,
         usage=f"{prog} [COMMAND] [options] [with UPDATE ...] [over NAME=VALUE,VALUE,... ...]\n"
@@ -6023,7 +6020,7 @@ def _make_parser(prog: str, options: Iterable[_Option]) -> _Parser:
         add_help=False,
         allow_abbrev=False,
         conflict_handler="resolve",  # an experiment's own options win
-        formatter_class=_help_formatter,
+        formatter_class=functools.partial(formatter, max_help_position=30, width=width),
     )
     for option in options:
         arguments: Config = {"dest": option.dest, "help": option.text.replace("%", "%%")}
