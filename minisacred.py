@@ -482,9 +482,9 @@ def _ordered(tree: Config, orders: Any, prefix: str = "") -> Config:
     }
 
 
-def _leaves(tree: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(tree: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
     """Yield the dotted path and value of each entry that is not a non-empty dictionary."""
-    return ((_join(prefix, *path), value) for path, value in _leaf_paths(tree))
+    return ((_join(*path), value) for path, value in _leaf_paths(tree))
 
 
 # ======================================================================================
@@ -6418,10 +6418,9 @@ def _look_up(basedir: str, run_id: str) -> Config:
         SacredError: there is no such run.
     """
     _check_name(run_id, "run id")
-    names = set(_run_names(basedir)) if os.path.isdir(basedir) else set()
+    names = _run_names(basedir) if os.path.isdir(basedir) else []
     if run_id not in names:
-        hint = _did_you_mean(run_id, names - {run_id})
-        raise SacredError(f"there is no run {run_id!r} in {basedir}{hint}")
+        raise SacredError(f"there is no run {run_id!r} in {basedir}{_did_you_mean(run_id, names)}")
     return _load_run(basedir, run_id)
 
 
@@ -8583,13 +8582,13 @@ def _parse_main(argv: Sequence[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def _main(argv: Sequence[str] | None = None) -> int:
+def _main() -> int:
     """Run the module's own command line; return the exit code."""
     basedir = None
     if hasattr(sys.stdout, "reconfigure"):  # whatever a terminal cannot show
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        request = _parse_main(sys.argv[1:] if argv is None else argv)
+        request = _parse_main(sys.argv[1:])
         basedir = request.basedir
         code = request.function(request)
         if sys.stdout:  # None where descriptor 1 is closed
