@@ -541,16 +541,19 @@ def _is_numpy(value: Any) -> bool:
     return type(value).__module__.partition(".")[0] == "numpy" and hasattr(value, "tolist")
 
 
-def _normalise(value: Any, path: str, depth: int = 0) -> Any:
+def _normalise(value: Any, path: str, depth: int = 0, *, kept: type | None = None) -> Any:
     """Return a plain, independent copy of a config value.
 
     Numpy scalars and arrays become numbers and lists, paths strings, and subclasses of
     dict, list and tuple those types themselves.
 
+    Args:
+        kept: a type whose values stay as they are, in dictionaries.
+
     Raises:
         InvalidConfigError: a key or value that cannot be stored; names its dotted path.
     """
-    if value is None or type(value) in (bool, int, float, str):
+    if value is None or type(value) in (bool, int, float, str, kept):
         return value
     if depth > _MAX_DEPTH:
         raise _NotSerializable(f"{path[:60]}…: nested too deeply, or containing itself")
@@ -561,7 +564,7 @@ def _normalise(value: Any, path: str, depth: int = 0) -> Any:
         for key, item in value.items():
             key = key.tolist() if _is_numpy(key) else key
             _check_key(key, path)
-            plain[key] = _normalise(item, _join(path, key), depth + 1)
+            plain[key] = _normalise(item, _join(path, key), depth + 1, kept=kept)
         return plain
     if isinstance(value, (list, tuple)):
         items = [_normalise(v, _join(path, i), depth + 1) for i, v in enumerate(value)]
@@ -7204,22 +7207,6 @@ def _log_level(level: Any) -> Any:
     return number
 
 
-def _checked_updates(updates: Mapping[str, Any]) -> Config:
-    """Return updates as nested dictionaries of plain values; check that they can be stored."""
-
-    def check(value: Any, path: str) -> Any:
-        if isinstance(value, _Typed):
-            return value  # what it is depends on the entry
-        if isinstance(value, dict):
-            for key in value:
-                _check_key(key, path)
-            return {key: check(item, _join(path, key)) for key, item in value.items()}
-        return _normalise(value, path)
-
-    checked: Config = check(_nested(updates), "")
-    return checked
-
-
 class Experiment(Ingredient):
     """An experiment: configuration, functions, commands, and where their runs are recorded.
 
@@ -7712,7 +7699,8 @@ class Experiment(Ingredient):
 
     def _resolved(self, request: _Request, logger: Any) -> tuple[Config, _ConfigSummary, bool]:
         """Return the configuration, how it differs from the defaults, and whether it has a seed."""
-        updates = _checked_updates(request.updates)
+        # What was typed is kept: what that is depends on the entry.
+        updates = _normalise(_nested(request.updates), "", kept=_Typed)
         for ingredient in self.traverse_ingredients():  # which may be given as a literal, too
             given = _get_path(updates, self._prefix_of(ingredient))
             if isinstance(given, _Typed) and isinstance(given.value, dict):
