@@ -691,12 +691,6 @@ class _Typed:
     def __repr__(self) -> str:
         return self.text
 
-    def falling_back(self, fallback: Any) -> _Typed:
-        """Return a copy with another fallback."""
-        copy = _Typed(self.text)
-        copy.value, copy.fallback = self.value, fallback
-        return copy
-
     @functools.cached_property
     def tree(self) -> Config:
         """The dictionary that was typed, as if each of its values had been typed by itself."""
@@ -755,7 +749,9 @@ def _falling_back(fixed: Any, known: Any) -> Any:
     if isinstance(fixed, dict) and isinstance(known, dict):
         return {key: _falling_back(value, known.get(key)) for key, value in fixed.items()}
     if isinstance(fixed, _Typed) and not isinstance(known, (dict, type(None))):
-        return fixed.falling_back(known)
+        typed = _Typed(fixed.text)
+        typed.value, typed.fallback = fixed.value, known
+        return typed
     return fixed
 
 
