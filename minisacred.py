@@ -402,7 +402,7 @@ def _is_float(key: str) -> bool:
 
 def _written_key(key: Any) -> str:
     """Return a key as JSON writes it."""
-    return key if isinstance(key, str) else json.dumps(key, default=repr)
+    return str.__str__(key) if isinstance(key, str) else json.dumps(key, default=repr)
 
 
 def _merged(
@@ -2069,10 +2069,8 @@ def _strange_repr(value: Any, strange: list[str] | None = None) -> str:
 
 def _json_key(key: Any) -> str:
     try:
-        if isinstance(key, str):
-            return str.__str__(key)
-        if key is None or isinstance(key, (bool, int, float)):
-            return _encode(key) if key == key and abs(key or 0) != float("inf") else str(key)
+        if key is None or isinstance(key, (str, int, float)):
+            return _written_key(key)
     except BaseException:  # a number of thousands of digits, or an object that fails all
         pass
     return _strange_repr(key)
