@@ -8299,13 +8299,11 @@ def _view_of(run: Config) -> _View:
 
 def _selected(request: argparse.Namespace) -> list[_View]:
     """Return the runs that `ls` is asked for, sorted."""
-    views = [_view_of(run) for run in _load_all(request.basedir, with_info=False)]
+    runs: Iterable[Config] = _load_all(request.basedir, with_info=False)
     if request.ids:
-        known = [str(view.run["_id"]) for view in views]
-        for name in request.ids:
-            if name not in known:
-                raise SacredError(f"there is no run {name!r} in {request.basedir}")
-        views = [view for view in views if str(view.run["_id"]) in request.ids]
+        names = sorted(set(request.ids), key=_id_order)
+        runs = [_look_up(request.basedir, name) for name in names]
+    views = [_view_of(run) for run in runs]
     condition = _Condition(request.where) if request.where else None
     sort = request.sort and re.sub(r"""\[["'](.*?)["']\]""", r".\1", request.sort.lstrip("-"))
     asked = (condition.names if condition else set()) | ({sort} if sort else set())
