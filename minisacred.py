@@ -653,7 +653,7 @@ def _like(old: Any, items: Iterable[Any]) -> Any:
 
 
 def _as_stored(value: Any, old: Any) -> Any:
-    """Undo what JSON does to tuples, paths and NaN, in the value for an entry that was `old`."""
+    """Undo what JSON does to keys, tuples, paths, enums and NaN, for an entry that was `old`."""
     if isinstance(value, dict) and isinstance(old, dict):
         keys = {_written_key(key): key for key in old}
         return {keys.get(k, k): _as_stored(v, old.get(keys.get(k, k))) for k, v in value.items()}
@@ -2062,7 +2062,7 @@ def _strange_repr(value: Any, strange: list[str] | None = None) -> str:
         strange.append(kind)
     try:
         text = str.__str__(repr(value))
-    except BaseException:  # and so may a __repr__
+    except BaseException:  # a __repr__ may raise anything
         text = f"<{kind} object whose repr fails>"
     return text if len(text) <= _MAX_REPR else text[:_MAX_REPR] + "…"
 
@@ -2362,8 +2362,9 @@ def _copy_output(pipes: int) -> None:
 
     Descriptors: 0 and, if there are two pipes, 3 are read and passed on to 1 and 2. On 4 come
     the path of the log and a zero byte, then one byte per question whether all is stored. It
-    is answered on 5, when nothing more is there to be read, by a line with the number of bytes
-    that could not be stored and whether this is the end, as nobody can print any more.
+    is answered on 5, when nothing more is there to be read or 2 MiB have been copied since, by a
+    line with the number of bytes that could not be stored and whether this is the end, as nobody
+    can print any more.
     """
     path = b""
     while path[-1:] != b"\0":
@@ -3363,7 +3364,7 @@ def _collect_host(getters: Iterable[Any]) -> dict[str, Any]:
 # 13. Observers
 #
 # An observer is told of events and records them. All events are optional; their names and
-# keyword arguments are Sacred's. New are `experiment_event`, `for_run` and `abandon`.
+# keyword arguments are Sacred's, all but those of `experiment_event` and `abandon`.
 # ======================================================================================
 
 
@@ -4291,8 +4292,8 @@ class MongoObserver(_Recorder):
         given = (url or "").lower()
         patience = {name: ms for name, ms in patience.items() if name.lower() not in given}
         self._pymongo = pymongo
-        #: What tells it from observers of other servers.
         address = (url or "").replace("mongodb://", ""), kwargs.get("host"), kwargs.get("port")
+        #: What tells it from observers of other servers.
         self._server = address if client is None else id(client)
         try:
             self._client = client or pymongo.MongoClient(url, **{**patience, **kwargs})
@@ -5730,7 +5731,7 @@ _HANDLING_CODE = (Run._execute.__code__, _SignalGuard.hold.__code__)
 # ======================================================================================
 # 17. Built-in commands
 #
-# Plain functions over data; the experiment registers them. What they print goes to stdout.
+# What the commands of section 21 print, as text made of plain data; it goes to stdout.
 # ======================================================================================
 
 _COLOURS = {
@@ -5866,7 +5867,8 @@ def _format_rows(rows: Sequence[Config], width: int | None) -> str:
 #
 #     python exp.py [COMMAND] [options] [with UPDATE ...] [options]
 #
-# Pure: arguments in, a request out. Options are a table; argparse does the rest.
+# Arguments in, a request out; and how a process ends that a signal has interrupted. Options
+# are a table; argparse does the rest.
 # ======================================================================================
 
 
@@ -5964,9 +5966,9 @@ class _Request:
         meta_info: Config | None = None,
     ) -> None:
         self.command = command
-        #: Of a command line they are nested, and the values are `_Typed`.
         if not isinstance(updates or {}, dict):
             raise ConfigError(f"config_updates is a dictionary, not {updates!r}")
+        #: Of a command line they are nested, and the values are `_Typed`.
         self.updates: Config = dict(updates or {})
         names = [named_configs] if isinstance(named_configs, str) else named_configs
         self.named_configs = list(names)
