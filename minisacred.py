@@ -702,7 +702,8 @@ class _Typed:
             leaf.value = value
             return leaf
 
-        return {key: typed(item) for key, item in _nested(self.value).items()}
+        tree: Config = typed(_nested(self.value))
+        return tree
 
     def as_type_of(self, old: Any, path: str) -> Any:
         """Return the value for an entry that was `old` before."""
@@ -2043,11 +2044,10 @@ def _capture(function: Any, prefix: str | None = None) -> Any:
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
-
 #: Integers of more bits than this are written in hexadecimal: Python refuses to print them.
 _MAX_INT_BITS = 10_000
 
-
+#: Of the text that stands for a strange object no more characters are kept.
 _MAX_REPR = 10_000
 
 
@@ -7812,11 +7812,11 @@ class Experiment(Ingredient):
                 raise _UsageError(f"no option {name!r}{_did_you_mean(dest, known)}")
             if value is None or value is False:
                 continue
+            long, kind = known[dest].long, known[dest].kind
             try:
-                chosen[dest] = known[dest].kind(value) if known[dest].kind is not str else value
+                chosen[dest] = kind(value) if kind is not str else value
             except (TypeError, ValueError):
-                kind = known[dest].kind.__name__
-                raise _UsageError(f"option {known[dest].long}: {value!r} is no {kind}") from None
+                raise _UsageError(f"option {long}: {value!r} is no {kind.__name__}") from None
         return chosen
 
     def _hooked_options(self, chosen: Config, request: _Request) -> Config:
