@@ -716,7 +716,7 @@ def test_what_may_not_be_started_is_left_as_it_is(place):
     queue(place, "-i", "claimed")
     minisacred._claim(str(place.path / "runs" / "claimed"), 0)
     running = place.start("exp.py", "-F", "runs", "-i", "alive", "with", "nap=60")
-    wait_for(lambda: "alive" in starts(place))
+    wait_for(lambda: "alive" in starts(place) and "Started run" in place.run("alive").cout)
     before = contents(place.path)
     here = f"process {os.getpid()} on "
     for option, name, problem in [

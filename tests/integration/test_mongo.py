@@ -926,7 +926,7 @@ def test_more_measurements_than_a_document_holds_are_stored_whole(db, place):
         for i in range(400_000):
             _run.log_scalar("loss", i * 0.5)
     """
-    done = run(place, db, source)
+    done = run(place, db, source, timeout=240)  # a server in Python takes its time
     assert done.code == 0 and db.run()["status"] == "COMPLETED", done.err
     assert db.rows("loss") == [(i, i * 0.5) for i in range(400_000)]
 
