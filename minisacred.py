@@ -882,18 +882,18 @@ class _FixedDict(_Dict):
                 del self.kept[name]
                 dict.__delitem__(self, name)
             path = (*self.path, str(name))
-            is_new = key in assigned
-            is_kept = not is_new and key in self.kept and self.get(key) is self.kept[key]
-            if key not in self or not (
-                is_new or is_kept or not self.fixing.is_stand_in(self[key], fix, path)
-            ):
-                self.unassigned.add(key)
-                value = self.fixing.unassigned(fix, path)
-            elif not is_kept:
+            if key not in assigned and key in self:
+                if key in self.kept and self[key] is self.kept[key]:
+                    continue
+                is_assigned = not self.fixing.is_stand_in(self[key], fix, path)
+            else:
+                is_assigned = key in assigned
+            if is_assigned:
                 value = self.fixing.fixed(self[key], fix, path)
                 self.unassigned.discard(key)
             else:
-                continue
+                self.unassigned.add(key)
+                value = self.fixing.unassigned(fix, path)
             self.kept[key] = value
             dict.__setitem__(self, key, value)
 
@@ -2362,9 +2362,8 @@ def _copy_output(pipes: int) -> None:
 
     Descriptors: 0 and, if there are two pipes, 3 are read and passed on to 1 and 2. On 4 come
     the path of the log and a zero byte, then one byte per question whether all is stored. It
-    is answered on 5, when nothing more is there to be read or 2 MiB have been copied since, by a
-    line with the number of bytes that could not be stored and whether this is the end, as nobody
-    can print any more.
+    is answered on 5, when all that was there then has been read, by a line with the number of
+    bytes that could not be stored and whether this is the end, as nobody can print any more.
     """
     path = b""
     while path[-1:] != b"\0":
@@ -6410,16 +6409,23 @@ def _is_unusable(run: Config) -> bool:
     return re.search(r"(run|config)\.json: ", run.get("error", "")) is not None
 
 
+def _check_ids(basedir: str, *run_ids: str) -> None:
+    """Raise SacredError unless there are runs of these ids."""
+    names = set(_run_names(basedir)) if os.path.isdir(basedir) else set()
+    for run_id in run_ids:
+        _check_name(run_id, "run id")
+        if run_id not in names:
+            hint = _did_you_mean(run_id, names)
+            raise SacredError(f"there is no run {run_id!r} in {basedir}{hint}")
+
+
 def _look_up(basedir: str, run_id: str) -> Config:
     """Return what is recorded of a run, damaged or not.
 
     Raises:
         SacredError: there is no such run.
     """
-    _check_name(run_id, "run id")
-    names = _run_names(basedir) if os.path.isdir(basedir) else []
-    if run_id not in names:
-        raise SacredError(f"there is no run {run_id!r} in {basedir}{_did_you_mean(run_id, names)}")
+    _check_ids(basedir, run_id)
     return _load_run(basedir, run_id)
 
 
@@ -8303,8 +8309,9 @@ def _selected(request: argparse.Namespace) -> list[_View]:
     """Return the runs that `ls` is asked for, sorted."""
     runs: Iterable[Config] = _load_all(request.basedir, with_info=False)
     if request.ids:
+        _check_ids(request.basedir, *request.ids)
         names = sorted(set(request.ids), key=_id_order)
-        runs = [_look_up(request.basedir, name) for name in names]
+        runs = [_load_run(request.basedir, name, with_info=False) for name in names]
     views = [_view_of(run) for run in runs]
     condition = _Condition(request.where) if request.where else None
     sort = request.sort and re.sub(r"""\[["'](.*?)["']\]""", r".\1", request.sort.lstrip("-"))
