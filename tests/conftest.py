@@ -1,19 +1,12 @@
 """Fixtures that most tests use."""
 
+import logging
 import signal
 
 import pytest
 from helpers import ROOT, Workplace
 
-
-def pytest_addoption(parser):
-    parser.addoption(
-        "--storm",
-        type=int,
-        default=12,
-        metavar="N",
-        help="how many runs test_faults.py kills at random moments (default: 12)",
-    )
+import minisacred
 
 
 def pytest_configure():
@@ -28,7 +21,6 @@ def place(tmp_path):
 
 @pytest.fixture
 def ex():
-    """An experiment of this process, with settings and logging put back afterwards."""
-    import minisacred
-
-    return minisacred.Experiment("exp", base_dir=str(ROOT / "tests"), save_git_info=False)
+    """An experiment of this process; the level of its log is put back afterwards."""
+    yield minisacred.Experiment("exp", base_dir=str(ROOT / "tests"), save_git_info=False)
+    logging.getLogger("exp").setLevel(logging.NOTSET)

@@ -1,6 +1,7 @@
 """Helpers for tests that run real scripts in processes of their own."""
 
 import atexit
+import contextlib
 import json
 import os
 import pathlib
@@ -10,6 +11,11 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import time
+
+import pytest
+
+from minisacred import RunObserver
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -21,21 +27,6 @@ HEADER = """\
 from minisacred import *
 from minisacred import Experiment, Ingredient, FileStorageObserver, SETTINGS
 ex = Experiment("exp")
-"""
-
-#: A function for scripts: the copier is no child of the process whose output it copies.
-COPIERS = """
-def copiers():
-    import glob, os
-    found = []
-    for folder in glob.glob("/proc/[0-9]*"):
-        try:
-            command = open(folder + "/cmdline", "rb").read()
-            if b"minisacred output" in command and os.readlink(folder + "/cwd") == os.getcwd():
-                found.append(int(os.path.basename(folder)))
-        except OSError:
-            pass  # it has ended meanwhile
-    return found
 """
 
 FOOTER = """
@@ -69,6 +60,74 @@ def shell(command, folder):
     return subprocess.run(
         command, shell=True, cwd=folder, env=env, capture_output=True, text=True, timeout=120
     )
+
+
+def wait_for(condition, seconds=20):
+    """Wait until a condition holds, and return what it gave."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)
+    return found
+
+
+@contextlib.contextmanager
+def small_disk(folder, size):
+    """Mount a file system of that size; skip the test where this is impossible."""
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "none", str(folder)]
+    if not hasattr(os, "geteuid") or os.geteuid() or subprocess.run(command).returncode:
+        pytest.skip("a full disk needs the right to mount a tmpfs")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def on_terminal(command, folder, columns=80, **env):
+    """Return what a command prints on a terminal of so many columns."""
+    pty = pytest.importorskip("pty", reason="needs POSIX terminals")
+    import fcntl
+    import struct
+    import termios
+
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    argv = [sys.executable, *map(str, command)]
+    streams = {"stdin": subprocess.DEVNULL, "stdout": theirs, "stderr": theirs}
+    process = subprocess.Popen(argv, cwd=folder, env=environment(**env), **streams)
+    os.close(theirs)
+    data = b""
+    with contextlib.suppress(OSError), open(ours, "rb", buffering=0) as terminal:
+        while block := terminal.read(65536):  # Linux raises OSError at the end
+            data += block
+    assert process.wait(60) == 0, data
+    return data.decode().replace("\r\n", "\n")
+
+
+class Recorder(RunObserver):
+    """An observer that remembers its events, and can fail at some of them."""
+
+    EVENTS = (
+        "queued_event started_event experiment_event heartbeat_event completed_event failed_event "
+        "interrupted_event resource_event artifact_event log_metrics join"
+    ).split()
+
+    def __init__(self, priority=0, run_id=None, fail_at=()):
+        self.priority, self.run_id, self.fail_at = priority, run_id, set(fail_at)
+        self.events = []
+        for name in self.EVENTS:
+            setattr(self, name, lambda event=name, **arguments: self.take(event, arguments))
+
+    def take(self, event, arguments):
+        if event in self.fail_at:
+            raise OSError(f"{event} fails")
+        self.events.append((event, arguments))
+        return self.run_id
+
+    @property
+    def names(self):
+        return [name for name, _ in self.events]
 
 
 class Finished:

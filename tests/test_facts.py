@@ -1,30 +1,37 @@
-"""What is recorded about sources, packages, repository and host."""
+"""What is recorded about sources, packages, repository and host; and that this costs no run."""
 
+import hashlib
 import os
+import pathlib
+import shutil
+import socket
 import subprocess
 import sys
 
 import pytest
+from helpers import ROOT
 
-import minisacred
-from minisacred import Experiment, _Distributions, _without_credentials
+from minisacred import SETTINGS, FileStorageObserver, host_info_gatherer
 
 SIMPLE = "\n@ex.main\ndef main():\n    return 1\n"
 
 
 def sources(place, name="1"):
-    return [source[0] for source in place.run(name).run["experiment"]["sources"]]
+    return sorted(source[0] for source in place.run(name).run["experiment"]["sources"])
+
+
+def dependencies(place):
+    return place.run().run["experiment"]["dependencies"]
 
 
 def test_sources_are_the_imported_modules_below_the_base_dir(place):
-    (place.path / "helper.py").write_text("x = 1\n")
-    (place.path / "unused.py").write_text("x = 1\n")
-    (place.path / "pkg" / "sub").mkdir(parents=True)
-    (place.path / "pkg" / "sub" / "deep.py").write_text("y = 2\n")
-    (place.path / "late.py").write_text("z = 3\n")
+    for name in ("helper", "unused", "late", "pkg/sub/deep"):
+        path = place.path / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"x = {name!r}\n")
     place(
         """
-        import helper, pkg.sub.deep       # pkg is a namespace package
+        import helper, pkg.sub.deep
 
         @ex.main
         def main():
@@ -32,249 +39,239 @@ def test_sources_are_the_imported_modules_below_the_base_dir(place):
         """,
         "-F", "runs",
     )  # fmt: skip
-    assert sources(place) == ["exp.py", "helper.py", "late.py", "pkg/sub/deep.py"]
-    stored = dict(place.run().run["experiment"]["sources"])
-    assert (place.path / "runs" / stored["late.py"]).read_text() == "z = 3\n"
+    experiment = place.run().run["experiment"]
+    assert (experiment["name"], experiment["mainfile"]) == ("exp", "exp.py")
+    assert experiment["base_dir"] == os.path.realpath(place.path)
+    stored = dict(experiment["sources"])
+    assert stored.keys() == {"exp.py", "helper.py", "late.py", "pkg/sub/deep.py"}
+    assert hashlib.md5(b"x = 'late'\n").hexdigest() in stored["late.py"]
+    assert (place.path / "runs" / stored["late.py"]).read_text() == "x = 'late'\n"
 
 
-def test_modules_of_a_package_run_with_m_are_sources(place):
-    place.write("\nfrom . import helper\nfrom ..top import value\n" + SIMPLE, "pkg/sub/exp.py")
-    for name in ("pkg/__init__.py", "pkg/sub/__init__.py", "pkg/sub/helper.py"):
-        (place.path / name).write_text("")
-    (place.path / "pkg/top.py").write_text("value = 1\n")
-    done = place.python("-m", "pkg.sub.exp", "-F", "runs")
-    assert done.code == 0, done.err
-    assert sources(place) == [
-        "pkg/__init__.py", "pkg/sub/__init__.py", "pkg/sub/exp.py", "pkg/sub/helper.py",
-        "pkg/top.py",
-    ]  # fmt: skip
-    assert place.run().run["experiment"]["mainfile"] == "pkg/sub/exp.py"
-
-
-@pytest.mark.skipif(os.name != "posix", reason="symbolic links")
-def test_script_behind_a_symbolic_link(place):
-    place.write("\nimport helper\n" + SIMPLE, "real/exp.py")
-    (place.path / "real/helper.py").write_text("")
-    os.symlink(place.path / "real/exp.py", place.path / "link.py")
-    assert place.python("link.py", "-F", "runs").code == 0
+def test_environment_inside_the_base_dir_is_no_source(place):
+    """The interpreter's environment has installed packages and, as `pip install -e` does, sources."""
+    environment = place.path / "env"
+    subprocess.run(
+        [sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True, timeout=60
+    )
+    (site,) = environment.glob("lib/python3*/site-packages")
+    (site / "installed.py").write_text("")
+    (environment / "src").mkdir()
+    (environment / "src" / "beside.py").write_text("")
+    (place.path / "helper.py").write_text("")
+    place.write(f"import installed, helper\n{SIMPLE}")
+    code = "import sys; sys.path.append('env/src'); import beside, runpy; "
+    code += "sys.argv = ['exp.py', '-F', 'runs']; runpy.run_path('exp.py', run_name='__main__')"
+    subprocess.run(
+        [environment / "bin" / "python", "-c", code],
+        cwd=place.path, check=True, timeout=60, env={**os.environ, "PYTHONPATH": f".:{ROOT}"},
+    )  # fmt: skip
     assert sources(place) == ["exp.py", "helper.py"]
 
 
-def make_site(folder, *distributions):
-    """Lay out installed distributions: (name, version, files)."""
-    for name, version, files in distributions:
-        info = folder / f"{name.replace('-', '_').lower()}-{version}.dist-info"
-        info.mkdir(parents=True)
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
-        (info / "RECORD").write_text("".join(f"{file},,\n" for file in files))
-        for file in files:
-            (folder / file).parent.mkdir(parents=True, exist_ok=True)
-            (folder / file).write_text("")
+@pytest.mark.parametrize(
+    "mode, found",
+    [
+        ("imported", ["exp.py", "helper.py"]), ("sys", ["exp.py", "helper.py"]),
+        ("dir", ["exp.py", "helper.py", "unused.py"]), ("none", ["exp.py"]),
+    ],
+)  # fmt: skip
+def test_discovery_of_sources_is_a_setting(place, mode, found):
+    (place.path / "unused.py").write_text("")
+    (place.path / "helper.py").write_text("")
+    place(f"SETTINGS.DISCOVER_SOURCES = {mode!r}\nimport helper\n{SIMPLE}", "-F", "runs")
+    assert sources(place) == found
 
 
-def test_packages_are_named_by_their_distribution(place):
-    site = place.path / "env/lib/python3/site-packages"
-    make_site(
-        site,
-        ("PyYAML", "6.0", ["yaml/__init__.py"]),
-        ("scikit-learn", "1.5", ["sklearn/__init__.py", "sklearn/base.py"]),
-        ("sklearn", "0.0", []),
-        ("Pillow", "11.0", ["PIL/__init__.py"]),
-        ("google-cloud", "2.1", ["google/cloud/storage.py"]),
-        ("google-auth", "3.1", ["google/auth.py"]),
-        ("six", "1.16.0", ["six.py"]),
-    )
-    done = place(
-        """
-        import yaml, sklearn.base, google.auth, six
-
-        @ex.main
-        def main():
-            import PIL, google.cloud.storage
-        """,
-        "-F", "runs", env={"PYTHONPATH": f"{os.path.dirname(minisacred.__file__)}{os.pathsep}{site}"},
-    )  # fmt: skip
-    assert done.code == 0, done.err
-    found = place.run().run["experiment"]["dependencies"]
-    wanted = ["Pillow==11.0", "PyYAML==6.0", "google-auth==3.1", "google-cloud==2.1",
-              "scikit-learn==1.5", "six==1.16.0"]  # fmt: skip
-    assert [name for name in found if name in wanted] == wanted
-    assert "sklearn==0.0" not in found
-    assert sources(place) == ["exp.py"]
-
-
-def test_editable_installs_are_packages(tmp_path, monkeypatch):
-    site, project = tmp_path / "site-packages", tmp_path / "project" / "src"
-    make_site(site, ("my-project", "1.2", ["__editable__.my_project.pth"]))
-    (site / "my_project-1.2.dist-info/direct_url.json").write_text(
-        '{"url": "file://' + str(tmp_path / "project") + '", "dir_info": {"editable": true}}'
-    )
-    monkeypatch.syspath_prepend(str(site))
-    found = _Distributions().find({"other_name": str(project / "other_name" / "__init__.py")})
-    assert found == {"my-project": "1.2"}
-
-
-def test_extra_sources_and_packages(ex, tmp_path):
+def test_files_and_packages_that_the_experiment_adds_are_recorded(ex, tmp_path):
     (tmp_path / "data.sql").write_text("select 1")
     ex.add_source_file(tmp_path / "data.sql")
     ex.add_package_dependency("libfoo", "1.2")
-    with pytest.raises(FileNotFoundError):
-        ex.add_source_file(tmp_path / "missing")
     info = ex.get_experiment_info()
     assert any(name.endswith("data.sql") for name, _ in info["sources"])
     assert "libfoo==1.2" in info["dependencies"] and info["name"] == "exp"
 
 
-@pytest.mark.parametrize("mode, expected", [("none", ["exp.py"]), ("dir", ["exp.py", "unused.py"])])
-def test_source_discovery_can_be_set(place, mode, expected):
-    (place.path / "unused.py").write_text("")
-    place(f"SETTINGS.DISCOVER_SOURCES = {mode!r}\n" + SIMPLE, "-F", "runs")
-    assert sources(place) == expected
+def install(folder, name, version, *files):
+    """Lay out an installed distribution."""
+    info = folder / f"{name.replace('-', '_').lower()}-{version}.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    (info / "RECORD").write_text("".join(f"{file},,\n" for file in files))
+    for file in files:
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        (folder / file).write_text("")
+
+
+def with_packages(place, source):
+    """Run an experiment with some installed packages, one of them in two versions."""
+    site, old = place.path / "env/lib/python3/site-packages", place.path / "old/site-packages"
+    install(site, "PyThing", "6.0", "thing/__init__.py")
+    install(old, "PyThing", "5.0", "thing/__init__.py")
+    install(site, "scikit-thing", "1.5", "skthing/__init__.py", "skthing/base.py")
+    install(site, "org-auth", "3.1", "org/auth.py")
+    install(site, "late", "2.0", "late.py")
+    install(site, "unused", "0.1", "unused.py")
+    path = os.pathsep.join(map(str, [ROOT, site, old]))
+    done = place(source, "-F", "runs", env={"PYTHONPATH": path})
+    assert done.code == 0, done.err
+    names = ("PyThing", "scikit-thing", "org-auth", "late", "unused")
+    return {found for found in dependencies(place) if found.partition("==")[0] in names}
+
+
+def test_imported_packages_have_the_names_of_their_distributions(place):
+    found = with_packages(
+        place,
+        """
+        import skthing.base, org.auth
+
+        @ex.main
+        def main():
+            import late
+        """,
+    )
+    assert found == {"scikit-thing==1.5", "org-auth==3.1", "late==2.0"}
+    assert sources(place) == ["exp.py"]
+
+
+def test_version_is_that_of_the_package_that_was_imported(place):
+    found = with_packages(place, f"import thing\n{SIMPLE}")
+    assert found == {"PyThing==6.0"}
+
+
+@pytest.mark.parametrize("mode, found", [("pkg", {"late==2.0", "unused==0.1"}), ("none", set())])
+def test_discovery_of_packages_is_a_setting(place, mode, found):
+    got = with_packages(place, f"SETTINGS.DISCOVER_DEPENDENCIES = {mode!r}\nimport late\n{SIMPLE}")
+    assert got & {"late==2.0", "unused==0.1"} == found
+
+
+def test_importlib_metadata_is_imported_only_when_a_package_was(place):
+    """Isolated from the environment, whose start-up files may import anything."""
+    shutil.copy(ROOT / "minisacred.py", place.path)
+    place.write(
+        """
+        import sys
+
+        @ex.main
+        def main():
+            return "importlib.metadata" in sys.modules
+        """
+    )
+    code = "import runpy, sys; sys.path.insert(0, '.'); sys.argv = ['exp.py', '-F', 'runs']; "
+    code += "runpy.run_path('exp.py', run_name='__main__')"
+    assert place.python("-I", "-S", "-c", code).code == 0
+    assert place.run().run["result"] is False
 
 
 def git(place, *argv):
     command = ["git", "-c", "user.name=n", "-c", "user.email=e@x", *argv]
-    subprocess.run(command, cwd=place.path, check=True, capture_output=True)
+    subprocess.run(command, cwd=place.path, check=True, capture_output=True, timeout=60)
 
 
-def test_git_repository_with_its_changes_and_without_credentials(place):
+@pytest.fixture
+def repository(place):
+    """Make the workplace a repository with one commit, and a remote whose URL has a password."""
+    if not shutil.which("git"):
+        pytest.skip("needs git: apt-get install git")
     place.write(SIMPLE)
-    (place.path / ".gitignore").write_text("runs/\n")
+    (place.path / ".gitignore").write_text("runs/\nbin/\n")
     git(place, "init")
     git(place, "remote", "add", "origin", "https://user:s3cret@host/repo.git")
-    assert place.python("exp.py", "-F", "runs").code == 0  # no commit yet
-    assert place.run("1").run["experiment"]["repositories"] == []
     git(place, "add", ".")
     git(place, "commit", "-m", "first")
-    assert place.python("exp.py", "-e", "-F", "runs").code == 0
-    (repository,) = place.run("2").run["experiment"]["repositories"]
-    assert repository["url"] == "https://host/repo.git" and repository["dirty"] is False
-    assert len(repository["commit"]) == 40 and not (place.run("2").path / "git.diff").exists()
-    place.write(SIMPLE.replace("1", "2"))
-    assert place.python("exp.py", "-F", "runs").code == 0
-    assert place.run("3").run["experiment"]["repositories"][0]["dirty"] is True
-    assert "+    return 2" in (place.run("3").path / "git.diff").read_text()
-    done = place.python("exp.py", "-e", "-F", "runs")
-    assert done.code == 1 and "has uncommitted changes" in done.err
-    for folder, _, files in os.walk(place.path / "runs"):
-        for name in files:
-            with open(os.path.join(folder, name), "rb") as file:
-                assert b"s3cret" not in file.read()
+    return place
+
+
+def recorded_repository(place, *options, **more):
+    assert place.python("exp.py", "-F", "runs", *options, **more).code == 0
+    return place.run().run["experiment"]["repositories"]
+
+
+def test_url_commit_and_state_of_the_repository_are_recorded(repository):
+    (found,) = recorded_repository(repository)
+    commit = subprocess.check_output(["git", "rev-parse", "HEAD"], cwd=repository.path, text=True)
+    assert found == {"url": "https://host/repo.git", "commit": commit.strip(), "dirty": False}
+    assert not (repository.run().path / "git.diff").exists()
+
+
+def test_uncommitted_changes_are_recorded(repository):
+    repository.write(SIMPLE.replace("1", "2"))
+    (found,) = recorded_repository(repository)
+    assert found["dirty"] is True
+    assert "+    return 2" in (repository.run().path / "git.diff").read_text()
 
 
 @pytest.mark.parametrize(
-    "url, clean",
+    "url, shown",
     [
-        ("https://u:p@host/x", "https://host/x"), ("https://host/x", "https://host/x"),
-        ("git@host:x.git", "git@host:x.git"), ("ssh://git@host/x", "ssh://host/x"),
-        ("https://u:p@ss@host/x", "https://host/x"), ("https://u:p/s@host/x", "https://host/x"),
-        ("https://host/x.git?private_token=S", "https://host/x.git"),
-        ("https://u:p#x@host/x", "https://host/x"), ("https://u:p?x@host/x", "https://host/x"),
-        ("https://u:p x@host/x", "https://host/x"), ("oauth2:p@host:a/b.git", "host:a/b.git"),
-        ("https:u:p@host/x", "host/x"), ("https://host/a@b/x.git", "https://host/a@b/x.git"),
-        ("https://host:8443/a@b.git", "https://host:8443/a@b.git"), ("/srv/a@b.git", "/srv/a@b.git"),
-        ("https://host/x.git;private_token=S", "https://host/x.git"),
-        ("https://u:p@host/https://v:q@other/x.git", "https://host/https://other/x.git"),
-        ("https://u:p@host/x.git?u=http://z", "https://host/x.git"),
+        ("https://u:s3cret@host/x.git", "https://host/x.git"), ("/srv/a@b.git", "/srv/a@b.git"),
+        ("https://u:s3c@ret@host/x.git", "https://host/x.git"), ("git@host:x.git", "git@host:x.git"),
+        ("https://s3cret@host:8443/x.git", "https://host:8443/x.git"),
+        ("https://host/x.git?private_token=s3cret", "https://host/x.git"),
+        ("ssh://git:s3cret@host/x.git", "ssh://host/x.git"),
     ],
 )  # fmt: skip
-def test_credentials_are_removed_from_urls(url, clean):
-    assert _without_credentials(url) == clean
+def test_credentials_of_a_remote_are_stored_nowhere(repository, url, shown):
+    git(repository, "remote", "set-url", "origin", url)
+    (found,) = recorded_repository(repository)
+    assert found["url"] == shown
+    files = [path for path in (repository.path / "runs").rglob("*") if path.is_file()]
+    assert not [path for path in files if b"s3c" in path.read_bytes()]
 
 
-def test_host_information(place):
-    place(
-        """
-        SETTINGS.HOST_INFO.CAPTURED_ENV = ["WANTED"]
-
-        @host_info_gatherer("answer")
-        def answer():
-            return 42
-
-        @host_info_gatherer("broken")
-        def broken():
-            return 1 / 0
-
-        ex = Experiment("exp", additional_host_info=[answer, broken])
-
-        @ex.main
-        def main():
-            pass
-        """,
-        "-F", "runs", env={"WANTED": "value", "UNWANTED": "hidden"},
-    )  # fmt: skip
-    host = place.run().run["host"]
-    assert host["ENV"] == {"WANTED": "value"} and host["answer"] == 42 and "broken" not in host
-    assert host["python_version"] == ".".join(map(str, sys.version_info[:3]))
-    assert {"hostname", "os", "pid"} <= set(host) and len(host["os"]) == 2
-
-
-def test_unobserved_runs_collect_nothing(ex):
-    ex.main(lambda: None)
-    run = ex.run()
-    assert run.host_info == {}
-    assert run.experiment_info["name"] == "exp"
-    assert not run.experiment_info["sources"] and not run.experiment_info["dependencies"]
-
-
-def test_experiment_used_as_an_ingredient():
-    inner = Experiment("inner", base_dir=".")
-    inner.add_config(a=1)
-    inner.command(lambda a: a)
-    outer = Experiment("outer", ingredients=[inner], base_dir=".")
-    outer.main(lambda inner: inner["a"])
-    assert outer.run(config_updates={"inner.a": 5}).result == 5
-
-
-@pytest.mark.skipif(os.name != "posix", reason="a shell script as git")
-def test_git_that_hangs_or_answers_oddly_costs_two_seconds_at_most(place):
-    place.write(SIMPLE)
-    git(place, "init")
-    git(place, "add", ".")
-    git(place, "commit", "-m", "first")
-    with open(place.path / ".git/config", "a") as file:
-        file.write('[remote "zz"]\n\turl\n')
-    assert place.python("exp.py", "-F", "runs").code == 0
-    assert place.run().run["experiment"]["repositories"][0]["url"] is None
-    (place.path / "bin").mkdir()
-    wrapper = place.path / "bin" / "git"
-    wrapper.write_text("#!/bin/sh\nsleep 20\n")
+@pytest.mark.parametrize("script", ["sleep 60", "exit 1", "echo"])
+def test_git_that_hangs_or_fails_costs_no_run(repository, script):
+    wrapper = repository.path / "bin" / "git"
+    wrapper.parent.mkdir()
+    wrapper.write_text(f"#!/bin/sh\n{script}\n")
     wrapper.chmod(0o755)
     path = f"{wrapper.parent}{os.pathsep}{os.environ['PATH']}"
-    done = place.python("exp.py", "-F", "runs", env={"PATH": path}, timeout=15)
-    assert done.code == 0 and place.run("2").run["experiment"]["repositories"] == []
+    recorded_repository(repository, env={"PATH": path}, timeout=30)
+    assert repository.run().run["status"] == "COMPLETED"
 
 
-def test_description_of_a_package_is_not_taken_for_its_name(tmp_path):
-    site = tmp_path / "site-packages"
-    info = site / "distro-1.9.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text(
-        "Metadata-Version: 2.1\nName: distro\nVersion: 1.9.0\n\n\nName: Antergos\nVersion: 2015\n"
-    )
-    (info / "RECORD").write_text("distro/__init__.py,,\n")
-    files = {"distro": str(site / "distro/__init__.py")}
-    assert _Distributions().find(files) == {"distro": "1.9.0"}
+@pytest.fixture
+def host(ex, tmp_path):
+    """Return a function: the host information of a run."""
+    ex.observers.append(FileStorageObserver(tmp_path))
+    ex.main(lambda: None)
+    return lambda: ex.run().host_info
 
 
-def test_git_that_tells_nothing_is_warned_of(place):
-    (place.path / ".git").write_text("gitdir: /nowhere\n")
-    done = place("@ex.main\ndef main(): pass\n", "-F", "runs")
-    assert done.code == 0 and "git tells no commit, so none is recorded" in done.err
+def test_host_information_names_the_machine_the_python_and_the_process(host):
+    found = host()
+    assert found["hostname"] == socket.gethostname() and found["pid"] == os.getpid()
+    assert found["python_version"] == ".".join(map(str, sys.version_info[:3]))
+    assert len(found["os"]) == 2
 
 
-def test_program_that_imports_its_experiment_is_one_of_the_sources(place):
-    place.write("", "config.py", footer="")
-    (place.path / "train.py").write_text(
-        "from config import ex\n@ex.automain\ndef main():\n    return 1\n"
-    )
-    assert place.python("train.py", "-F", "runs").code == 0
-    names = [name for name, _ in place.run().run["experiment"]["sources"]]
-    assert names[0] == "config.py" and "train.py" in names
+@pytest.mark.skipif(not os.path.exists("/proc/cpuinfo"), reason="needs Linux's /proc/cpuinfo")
+@pytest.mark.parametrize("wanted", [True, False])
+def test_name_of_the_cpu_is_recorded_if_the_setting_says_so(host, monkeypatch, wanted):
+    monkeypatch.setitem(SETTINGS.HOST_INFO, "INCLUDE_CPU_INFO", wanted)
+    if "model name" not in pathlib.Path("/proc/cpuinfo").read_text():
+        pytest.skip("this machine's /proc/cpuinfo names no model")
+    assert ("cpu" in host()) is wanted
 
 
-def test_main_file_of_an_installed_package_is_a_source(place):
-    site = place.path / "site-packages"
-    path = place.write("@ex.main\ndef main(): pass\n", "site-packages/exp.py")
-    assert place.python(path, "-F", "runs").code == 0
-    assert [name for name, _ in place.run().run["experiment"]["sources"]] == ["exp.py"], site
+def test_only_the_environment_variables_that_the_setting_names_are_recorded(host, monkeypatch):
+    monkeypatch.setenv("WANTED", "value")
+    monkeypatch.setenv("UNWANTED", "hidden")
+    monkeypatch.setitem(SETTINGS.HOST_INFO, "CAPTURED_ENV", ["WANTED", "ABSENT"])
+    found = host()
+    assert found["ENV"] == {"WANTED": "value"} and "hidden" not in repr(found)
+
+
+def test_additional_host_information_is_recorded_and_a_failing_one_left_out(ex, host):
+    ex.additional_host_info += [
+        host_info_gatherer("answer")(lambda: 42),
+        host_info_gatherer("broken")(lambda: 1 / 0),
+    ]
+    found = host()
+    assert found["answer"] == 42 and "broken" not in found
+
+
+def test_nothing_is_collected_for_an_unobserved_run(ex):
+    ex.main(lambda: None)
+    run = ex.run()
+    assert not run.host_info and "sources" not in run.experiment_info

@@ -1,8 +1,4 @@
-"""Run directories are read by the tools that people use."""
-
-import json
-import shutil
-import subprocess
+"""Runs are read by the tools that people use, what numpy and YAML have left in them included."""
 
 import pytest
 from helpers import Workplace
@@ -18,57 +14,43 @@ def config():
     layers = numpy.arange(3)
 
 @ex.main
-def main(lr, layers, _rnd, _run):
-    assert type(lr) is float and layers == [0, 1, 2]
-    assert isinstance(_rnd, numpy.random.Generator)
-    _run.log_scalar("loss", numpy.float32(lr))
-    _run.info["matrix"] = numpy.eye(2)
-    return numpy.int64(7)
+def main(lr, layers, _run):
+    for step in range(2):
+        _run.log_scalar("loss", numpy.float32(lr) / (step + 1))
+    with open("a.txt", "w") as file:
+        file.write("an artifact")
+    _run.add_artifact("a.txt")
+    return {"score": numpy.int64(7)}
 """
 
 
 @pytest.fixture
-def runs(tmp_path):
+def numpy():
+    return pytest.importorskip("numpy", reason="pip install numpy")
+
+
+def test_pandas_reads_runs_and_metrics(tmp_path, numpy):
+    pandas = pytest.importorskip("pandas", reason="pip install pandas")
     place = Workplace(tmp_path)
-    for lr in (0.1, 0.2, 0.3):
+    for lr in (0.25, 0.5):
         done = place(SOURCE, "with", f"lr={lr}", "-F", "runs")
         assert done.code == 0, done.err
-    return tmp_path / "runs"
+    frame = pandas.DataFrame(minisacred.load_runs(tmp_path / "runs"))
+    assert list(frame["_id"]) == [1, 2] and set(frame["status"]) == {"COMPLETED"}
+    assert list(pandas.json_normalize(list(frame["config"]))["lr"]) == [0.25, 0.5]
+    lines = pandas.read_json(tmp_path / "runs" / "2" / "metrics.jsonl", lines=True)
+    assert list(lines.columns) == ["name", "step", "value", "timestamp"]
+    assert list(lines["value"]) == [0.5, 0.25]
 
 
-def test_pandas_reads_runs_and_metrics(runs):
-    pandas = pytest.importorskip("pandas", reason="pip install pandas")
-    frame = pandas.DataFrame(minisacred.load_runs(runs))
-    assert list(frame["_id"]) == [1, 2, 3] and set(frame["status"]) == {"COMPLETED"}
-    lines = pandas.read_json(runs / "2" / "metrics.jsonl", lines=True)
-    assert list(lines.columns) == ["name", "step", "value", "timestamp"] and len(lines) == 1
-
-
-def test_jq_reads_every_file(runs):
-    if not shutil.which("jq"):
-        pytest.skip("apt-get install jq")
-    for path in runs.glob("*/*.json"):
-        subprocess.run(["jq", "-e", "type", str(path)], check=True, capture_output=True)
-
-
-def test_numpy_values_are_numbers_and_lists(runs):
-    assert json.loads((runs / "1" / "config.json").read_text())["layers"] == [0, 1, 2]
-    assert json.loads((runs / "1" / "info.json").read_text()) == {"matrix": [[1, 0], [0, 1]]}
-    run = json.loads((runs / "1" / "run.json").read_text())
-    assert run["result"] == 7
-    assert any(name.startswith("numpy==") for name in run["experiment"]["dependencies"])
-
-
-def test_yaml_files_are_configurations(tmp_path):
-    pytest.importorskip("yaml", reason="pip install PyYAML")
-    place = Workplace(tmp_path)
-    (tmp_path / "c.yaml").write_text("a: 7\nd: {x: [1, 2]}\n")
-    source = (
-        "import yaml\nex.add_config(a=1, d={'x': []})\n@ex.main\ndef main(a, d):\n    print(a, d)\n"
-    )
-    done = place(source, "with", "c.yaml", "-F", "runs")
-    assert done.out == "7 {'x': [1, 2]}\n"
-    dependencies = place.run().run["experiment"]["dependencies"]
-    assert any(name.startswith("PyYAML==") for name in dependencies)
-    (tmp_path / "c.yaml").write_text("a: [")
-    assert "is malformed" in place(source, "with", "c.yaml").err
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of PyMongo, to Incense
+def test_incense_reads_runs_from_the_database(db, place, numpy):
+    incense = pytest.importorskip("incense", reason="pip install incense")
+    done = place(SOURCE, "with", "lr=0.5", "-m", db.url)
+    assert done.code == 0, done.err
+    loader = incense.ExperimentLoader(db.server.url, db.name, unpickle=False)
+    read = loader.find_by_id(1)
+    assert read.config.lr == 0.5 and read.result.score == 7
+    assert list(read.metrics["loss"]) == [0.5, 0.25]
+    assert set(read.artifacts) == {"a.txt"}
+    loader._database.client.close()
