@@ -25,17 +25,18 @@ any name, and write::
 
 The file reads from top to bottom; each section uses only those above it:
 
-     1  Errors and settings      7  Captured output      13  Command line
-     2  Trees and values         8  Facts                14  Ingredient and Experiment
-     3  Files                    9  Observers            15  Built-in commands
-     4  Config sources          10  MongoDB              16  From a request to a run
-     5  Resolution              11  Run                  17  Queue
-     6  Captured functions      12  Run directories      18  Looking at runs
+     1  Errors and settings      8  Facts                 15  Ingredient
+     2  Trees and values         9  Observers             16  From a request to a run
+     3  Files                   10  MongoDB               17  Queue
+     4  Config sources          11  Run                   18  Experiment
+     5  Resolution              12  Run directories       19  Looking at runs
+     6  Captured functions      13  Command line
+     7  Captured output         14  Built-in commands
 
-A command line becomes a `_Request` (13), from which, with what an `Experiment` (14) has
-registered, the configuration is resolved (5) and a `Run` made (16). The run binds the captured
-functions (6), captures the output (7), collects facts (8) and tells its observers (9, 10)
-what happens (11). Whoever looks at runs, or starts queued ones, reads their directories (12).
+A command line becomes a `_Request` (13), from which, with what an `Experiment` (15, 18) has
+registered, the configuration is resolved (5) and a `Run` made (16). The run fills the captured
+functions (6), captures the output (7) and tells its observers (9, 10) what happens (11), the
+facts (8) included. Whoever looks at runs, or starts queued ones, reads their directories (12).
 """
 
 from __future__ import annotations
@@ -273,8 +274,10 @@ def install_as_sacred() -> None:
     if sys.modules.get("sacred", this) is not this:
         raise SacredError("Sacred itself has been imported; call install_as_sacred() before that")
     sys.modules["sacred"] = this
-    names = "observers utils commands config run settings experiment ingredient host_info"
-    for name in [*names.split(), "commandline_options"]:
+    for name in (
+        "observers utils commands config run settings experiment ingredient host_info "
+        "commandline_options"
+    ).split():
         sys.modules[f"sacred.{name}"] = this
         setattr(this, name, this)
 
@@ -408,16 +411,14 @@ def _placed(tree: Config, keys: Keys, entries: Any) -> Config:
     return dict(_merge(tree, entries))
 
 
-def _nested(updates: Mapping[Any, Any], path: str = "") -> Config:
+def _nested(updates: Mapping[Any, Any]) -> Config:
     """Return `updates`, whose keys at any depth may be dotted, as nested dictionaries."""
     tree: Config = {}
     for key, value in updates.items():
         keys = (key,) if not isinstance(key, str) or _is_float(key) else tuple(key.split("."))
         if "" in keys:
-            raise InvalidConfigError(f"{_join(path, key)!r} is no dotted path")
-        if isinstance(value, dict):
-            value = _nested(value, _join(path, key))
-        tree = _placed(tree, keys, value)
+            raise InvalidConfigError(f"{key!r} is no dotted path")
+        tree = _placed(tree, keys, _nested(value) if isinstance(value, dict) else value)
     return tree
 
 
@@ -478,14 +479,6 @@ def _normalise(value: Any, path: str = "") -> Any:
         f"{path}: a value of type {type(value).__name__} cannot be stored in a configuration; "
         "use numbers, strings, booleans, None, lists, dictionaries or paths"
     )
-
-
-def _is_same(one: Any, other: Any) -> bool:
-    """Tell whether two values are recorded alike: 1, 1.0 and True are not, NaN is NaN."""
-    try:
-        return repr(_normalise(one)) == repr(_normalise(other))
-    except InvalidConfigError:
-        return False
 
 
 _WORDS = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
@@ -565,18 +558,21 @@ class _AsPlain(type):
     __mro__ = property(lambda cls: cls.__base__.__mro__)
 
 
+def _as_plain(self: Any) -> Any:
+    kind: Any = type(self).__base__
+    return kind, (kind(self),)
+
+
 class _ReadOnlyDict(dict, metaclass=_AsPlain):  # type: ignore[type-arg]
     """A dictionary of the configuration; copies and pickles as a plain one."""
 
-    def __reduce__(self) -> Any:
-        return dict, (dict(self),)
+    __reduce__ = _as_plain
 
 
 class _ReadOnlyList(list, metaclass=_AsPlain):  # type: ignore[type-arg]
     """A list of the configuration; copies and pickles as a plain one."""
 
-    def __reduce__(self) -> Any:
-        return list, (list(self),)
+    __reduce__ = _as_plain
 
 
 def _refuse(*args: Any, **kwargs: Any) -> Any:
@@ -646,12 +642,6 @@ def _generator(seed: int) -> Any:
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
-#: Deeper nesting of values than this is a mistake, or a cycle.
-_MAX_DEPTH = 100
-
-#: Of the text that stands for a strange object no more characters are kept.
-_MAX_REPR = 10_000
-
 
 def _iso(moment: datetime) -> str:
     return moment.isoformat("T", "microseconds")
@@ -666,16 +656,13 @@ def _now() -> datetime:
     return _utc(time.time())
 
 
-def _strange_repr(value: Any, strange: list[str] | None = None) -> str:
-    """Return `repr(value)`, of limited length; never raises. Adds its type to `strange`."""
-    kind = type(value).__name__
-    if strange is not None:
-        strange.append(kind)
+def _strange_repr(value: Any) -> str:
+    """Return `repr(value)`, of limited length; never raises."""
     try:
         text = str.__str__(repr(value))
     except BaseException:  # a __repr__ may raise anything
-        text = f"<{kind} object whose repr fails>"
-    return text if len(text) <= _MAX_REPR else text[:_MAX_REPR] + "…"
+        text = f"<{type(value).__name__} object whose repr fails>"
+    return text if len(text) <= 10_000 else text[:10_000] + "…"
 
 
 def _jsonable(value: Any, strange: list[str] | None = None, depth: int = 0) -> Any:
@@ -688,7 +675,9 @@ def _jsonable(value: Any, strange: list[str] | None = None, depth: int = 0) -> A
     try:
         return _convert(value, strange, depth)
     except BaseException:  # whatever a strange object raises while it is looked at
-        return _strange_repr(value, strange)
+        if strange is not None:
+            strange.append(type(value).__name__)
+        return _strange_repr(value)
 
 
 def _json_key(key: Any) -> str:
@@ -696,20 +685,21 @@ def _json_key(key: Any) -> str:
     return key if isinstance(key, str) else _encode(key)
 
 
+def _order(value: Any) -> Any:
+    """Return a key that sorts numbers, then texts."""
+    return (0, value, "") if isinstance(value, (int, float)) else (1, 0, str(value))
+
+
 def _convert(value: Any, strange: list[str] | None, depth: int) -> Any:
-    if depth > _MAX_DEPTH:
-        return _strange_repr(value, strange)
-    if isinstance(value, dict):
-        # dict() takes the items at once: other threads may change the dictionary meanwhile
-        items = dict(value).items()
-        return {_json_key(key): _jsonable(item, strange, depth + 1) for key, item in items}
-    if isinstance(value, (list, tuple)):
-        return [_jsonable(item, strange, depth + 1) for item in list(value)]
-    if isinstance(value, (set, frozenset)):
+    if isinstance(value, (dict, list, tuple, set, frozenset)):
+        if depth > 100:
+            raise RecursionError  # a mistake, or a cycle
+        if isinstance(value, dict):
+            # dict() takes the items at once: other threads may change the dictionary meanwhile
+            items = dict(value).items()
+            return {_json_key(key): _jsonable(item, strange, depth + 1) for key, item in items}
         made = [_jsonable(item, strange, depth + 1) for item in list(value)]
-        return sorted(
-            made, key=lambda v: (0, v) if isinstance(v, (int, float)) else (1, _encode(v))
-        )
+        return sorted(made, key=_order) if isinstance(value, (set, frozenset)) else made
     if isinstance(value, str):
         return str.__str__(value)
     if isinstance(value, int):
@@ -723,11 +713,10 @@ def _convert(value: Any, strange: list[str] | None, depth: int) -> Any:
         return _iso(value) if isinstance(value, datetime) else value.isoformat()
     if isinstance(value, os.PathLike):
         return os.fsdecode(value)
-    if type(value).__module__.partition(".")[0] in ("numpy", "torch"):
-        plain = value.tolist()
-        if type(plain) is not type(value):
-            return _jsonable(plain, strange, depth + 1)
-    return _strange_repr(value, strange)
+    plain = value.tolist()  # numpy's, torch's
+    if type(plain) is type(value):
+        raise TypeError
+    return _jsonable(plain, strange, depth + 1)
 
 
 def _json_text(value: Any, margin: str = "") -> str:
@@ -753,12 +742,22 @@ def _json_bytes(value: Any) -> bytes:
     return (_json_text(value) + "\n").encode("utf-8", "backslashreplace")
 
 
+def _is_same(one: Any, other: Any) -> bool:
+    """Tell whether two values are recorded alike: 1, 1.0 and True are not, NaN is NaN."""
+    return _json_text(_jsonable(one)) == _json_text(_jsonable(other))
+
+
 def _read_file(path: str) -> bytes:
     with open(path, "rb", 0) as file:
         return file.read()
 
 
-def _remove_file(path: str) -> None:
+def _remove(path: str) -> None:
+    """Remove a file or directory, if it is there."""
+    if isdir(path):
+        import shutil
+
+        shutil.rmtree(path, ignore_errors=True)
     with suppress(OSError):
         os.unlink(path)
 
@@ -780,20 +779,22 @@ def _write_file(path: str, data: bytes, mode: str) -> None:
             raise
 
 
-def _temporary(path: str) -> str:
-    """Return a name beside a file that no other process has."""
-    return join(dirname(path), f".{basename(path)[:50]}.{os.getpid()}.tmp")
+@contextmanager
+def _replacing(target: str) -> Iterator[str]:
+    """Yield a path beside a file or directory, which is replaced by what is there at the end."""
+    temporary = join(dirname(target), f".{basename(target)[:50]}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        os.replace(temporary, target)
+    except BaseException:
+        _remove(temporary)
+        raise
 
 
 def _replace_file(path: str, data: bytes) -> None:
     """Write a file as a whole: readers find the old content or the new, nothing between."""
-    temporary = _temporary(path)
-    try:
+    with _replacing(path) as temporary:
         _write_file(temporary, data, "wb")
-        os.replace(temporary, path)
-    except BaseException:
-        _remove_file(temporary)
-        raise
 
 
 def _copy_as(source: str, target: str) -> None:
@@ -801,18 +802,12 @@ def _copy_as(source: str, target: str) -> None:
     import shutil
 
     os.makedirs(dirname(target), exist_ok=True)
-    temporary = _temporary(target)
-    try:
+    with _replacing(target) as temporary:
         if isdir(source):
             shutil.copytree(source, temporary, symlinks=True)
-            shutil.rmtree(target, ignore_errors=True)
+            _remove(target)
         else:
             shutil.copyfile(source, temporary)
-        os.replace(temporary, target)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        _remove_file(temporary)
-        raise
 
 
 def _sync(*paths: str) -> None:
@@ -956,29 +951,11 @@ class _EndOfScope(BaseException):
 
 
 #: The names of our own in a scope's namespace; no program can have them.
-_BIND, _END, _NAMES = "minisacred bind", "minisacred end", "minisacred names"
-
-
-class _SharedNames(ast.NodeTransformer):
-    """Makes `nonlocal` variables items of the scope's namespace."""
-
-    def __init__(self, names: set[str]) -> None:
-        self.names = names
-
-    def visit_Name(self, node: ast.Name) -> ast.AST:
-        item = ast.Subscript(ast.Name(_NAMES, ast.Load()), ast.Constant(node.id), node.ctx)
-        return ast.copy_location(item, node) if node.id in self.names else node
-
-    def visit_Nonlocal(self, node: ast.Nonlocal) -> ast.AST:
-        names = [name for name in node.names if name not in self.names]
-        return ast.copy_location(ast.Nonlocal(names) if names else ast.Pass(), node)
+_BIND, _END = "minisacred bind", "minisacred end"
 
 
 class _ScopeBody(ast.NodeTransformer):
     """Makes the body of a function one that does the same as the body of a module."""
-
-    def __init__(self, variables: Iterable[str]) -> None:
-        self.variables = set(variables)  #: those that nested functions use
 
     def visit(self, node: ast.AST) -> Any:
         """Give what is new the place of the old, for tracebacks and breakpoints."""
@@ -998,18 +975,11 @@ class _ScopeBody(ast.NodeTransformer):
         arguments = [ast.Constant(node.target.id), node.value]
         return ast.Call(ast.Name(_BIND, ast.Load()), arguments, [])
 
-    def visit_FunctionDef(self, node: Any) -> Any:
-        """Leave nested functions as they are, but for `nonlocal`: no function is around now."""
-        parts = list(ast.walk(node))
-        shared = {name for p in parts if isinstance(p, ast.Nonlocal) for name in p.names}
-        return _SharedNames(shared & self.variables).visit(node) if shared else node
-
-    visit_AsyncFunctionDef = visit_FunctionDef
-
-    def visit_Lambda(self, node: ast.AST) -> ast.AST:
+    def visit_FunctionDef(self, node: ast.AST) -> ast.AST:
+        """Leave nested functions and classes as they are."""
         return node
 
-    visit_ClassDef = visit_Lambda
+    visit_AsyncFunctionDef = visit_Lambda = visit_ClassDef = visit_FunctionDef
 
 
 def _syntax_tree(function: types.FunctionType) -> ast.FunctionDef:
@@ -1059,8 +1029,7 @@ def _compile_scope(function: types.FunctionType) -> types.CodeType:
         InvalidConfigError: it returns a value or yields; names file and line.
     """
     original, node = function.__code__, _syntax_tree(function)
-    scope = _ScopeBody(original.co_cellvars)
-    body = [ast.fix_missing_locations(scope.visit(part)) for part in node.body]
+    body = [ast.fix_missing_locations(_ScopeBody().visit(part)) for part in node.body]
     flags = original.co_flags & _FUTURE_FLAGS
     try:
         with warnings.catch_warnings():
@@ -1087,11 +1056,11 @@ def _comment_docs(function: types.FunctionType) -> Config:
     ignored = "|".join(SETTINGS.CONFIG.IGNORED_COMMENTS) or "$^"
     lines = inspect.getsourcelines(function)[0]
     tokens = tokenize.generate_tokens(iter(lines).__next__)
-    comments = {t.start[0]: t.string.lstrip("#!: ") for t in tokens if t.type == tokenize.COMMENT}
+    found = {t.start[0]: t.string.lstrip("#!: ") for t in tokens if t.type == tokenize.COMMENT}
+    comments = {line: text for line, text in found.items() if not re.search(ignored, text)}
     for number, line in enumerate(lines, 1):
         assigned = re.match(r"\s*(\w+)\s*(:[^=]+)?=(?!=)", line)
         text = comments.get(number, "")
-        text = "" if re.search(ignored, text) else text
         if assigned:
             docs.setdefault(assigned[1], text or " ".join(above))
         above = [*above, text] if line.strip()[:1] == "#" else []
@@ -1118,8 +1087,7 @@ class ConfigScope:
         function = self.function
         cells = zip(function.__code__.co_freevars, function.__closure__ or ())
         closure = {n: cell.cell_contents for n, cell in cells if cell != types.CellType()}
-        own = {_BIND: namespace.bind, _END: _EndOfScope, _NAMES: namespace}
-        own["locals"] = namespace.variables
+        own = {_BIND: namespace.bind, _END: _EndOfScope, "locals": namespace.variables}
         namespace.update({**function.__globals__, **closure, **own})
         for name in self.parameters:
             namespace.update({name: self._argument(name, namespace)})
@@ -1317,12 +1285,11 @@ def _summarise(
             summary.inside |= {path} if known else set()
         else:
             old, new = defaults[known], _get(config, known)
-            old = list(old) if isinstance(old, tuple) else old
             if not _is_same(old, new):
                 summary.modified.add(path)
-            kinds = {type(old), type(new)}
-            if len(kinds) > 1 and type(None) not in kinds and not kinds <= {int, float}:
-                summary.typechanged[_join(*known)] = type(old), type(new)
+            kinds = [type(_jsonable(value)) for value in (old, new)]
+            if kinds[0] != kinds[1] and type(None) not in kinds and {*kinds} != {int, float}:
+                summary.typechanged[_join(*known)] = kinds[0], kinds[1]
     return summary
 
 
@@ -1414,11 +1381,10 @@ def _check_additions(
 # ======================================================================================
 # 6. Captured functions
 #
-# A captured function is a plain function around the user's. What to fill in is prepared
-# when a run starts, one dictionary for each number of positional arguments, so that a call
-# costs an index and a merge. Errors are looked into only after Python has refused a call.
-# What a function draws depends on the root seed, the function and the number of the call,
-# so that calling one function more often changes no other.
+# A captured function is a plain function around the user's. What to fill in is prepared when
+# a run starts, so that a call costs a merge; errors are looked into after Python has refused
+# it. What a function draws depends on the root seed, the function and the number of the call:
+# calling one function more often changes no other.
 # ======================================================================================
 
 #: Parameters that are filled by other things than entries.
@@ -1498,10 +1464,10 @@ def _capture(function: Any, prefix: str | None = None) -> Any:
 #     program ──1──▶ pipe ──▶ tee ──▶ terminal (or whatever 1 was)
 #                                └──▶ cout.txt
 #
-# A process, not a thread: a write in C code that holds the GIL cannot wait for a reader which
-# needs it, and what has left the program survives it. So `tee` has a process group of its own,
-# and all signals blocked. When 1 and 2 are the same file there is one pipe, so the order of both
-# is exact. Mode "sys": objects in the place of `sys.stdout` and `sys.stderr` write to cout.txt.
+# A process, with a group of its own and all signals blocked, not a thread: a write in C code that
+# holds the GIL cannot wait for a reader which needs it, and what has left the program survives it.
+# When 1 and 2 are the same file there is one pipe, for the order. Mode "sys": objects in the place
+# of `sys.stdout` and `sys.stderr` write to cout.txt.
 # ======================================================================================
 
 
@@ -1510,9 +1476,6 @@ class _Capture:
 
     mode = "no"
     is_complete = True  #: whether all output could be stored
-
-    def start(self, path: str) -> None:
-        """Send what is printed from now on to the end of the file `path`, too."""
 
     def sync(self) -> None:
         """Return when what was printed so far is in the file."""
@@ -1524,23 +1487,27 @@ class _Capture:
 class _Tee:
     """A stream that passes on what is written to it, and keeps a copy."""
 
-    def __init__(self, stream: Any, keep: Function) -> None:
-        self._stream, self._keep = stream, keep
+    def __init__(self, stream: Any, capture: _SysCapture) -> None:
+        self._stream, self._capture = stream, capture
 
     def write(self, text: Any) -> Any:
         count = self._stream.write(text)
-        self._keep(text)
+        self._capture.keep(text)
         return count
 
     def writelines(self, lines: Iterable[Any]) -> None:
         for line in lines:
             self.write(line)
 
+    def flush(self) -> None:
+        self._capture.sync()
+        self._stream.flush()
+
     @property
     def buffer(self) -> Any:
         """The stream of bytes below, captured too."""
-        self._stream.flush()
-        return _Tee(self._stream.buffer, self._keep)
+        self.flush()
+        return _Tee(self._stream.buffer, self._capture)
 
     def close(self) -> None:
         """Leave the real stream open: this stands in for it for a while only."""
@@ -1554,24 +1521,32 @@ class _SysCapture(_Capture):
 
     mode = "sys"
 
-    def start(self, path: str) -> None:
+    def __init__(self, path: str) -> None:
         self._before = sys.stdout, sys.stderr
-        self._file = open(path, "ab", 0)
-        tees: Any = [stream and _Tee(stream, self._keep) for stream in self._before]
+        # Buffered like the real stream, so that it is written to the disk when that one flushes.
+        how = [getattr(sys.stdout, name, True) for name in ("line_buffering", "write_through")]
+        raw: Any = open(path, "ab", 0)
+        self._file = io.TextIOWrapper(raw, "utf-8", "replace", "", *how)
+        tees: Any = [stream and _Tee(stream, self) for stream in self._before]
         sys.stdout, sys.stderr = tees
 
-    def _keep(self, text: Any) -> None:
-        data = text.encode("utf-8", "replace") if isinstance(text, str) else text
-        try:
-            is_whole = self._file.write(data) == len(data)
-        except OSError:  # a full disk is not the program's concern
-            is_whole = False
-        except ValueError:  # somebody has kept the stream until after the run
-            return
-        self.is_complete = self.is_complete and is_whole
+    def keep(self, text: Any) -> None:
+        with suppress(ValueError):  # somebody has kept the stream until after the run
+            try:
+                if isinstance(text, str):
+                    self._file.write(text)
+                else:
+                    self._file.flush()
+                    self._file.buffer.write(text)
+            except OSError:  # a full disk is not the program's concern
+                self.is_complete = False
+
+    def sync(self) -> None:
+        self.keep(b"")
 
     def stop(self) -> None:
         sys.stdout, sys.stderr = self._before
+        self.sync()
         self._file.close()
 
 
@@ -1596,15 +1571,12 @@ _replaced_streams: list[Any] = []
 
 
 class _FdCapture(_Capture):
-    """Captures what goes through the descriptors 1 and 2, whoever writes it.
-
-    `start` raises OSError or AttributeError where there is no `tee`, or no processes.
-    """
+    """Captures what goes through the descriptors 1 and 2; raises where there is no `tee`."""
 
     mode = "fd"
     _saved: Sequence[int] = ()
 
-    def start(self, path: str) -> None:
+    def __init__(self, path: str) -> None:
         _flush_streams()
         self._streams = sys.stdout, sys.stderr
         self._tees: list[int] = []  # the processes
@@ -1613,16 +1585,10 @@ class _FdCapture(_Capture):
         try:
             for target in saved[:1] if is_one else saved:
                 pipes.append(os.pipe())
+                ends = (os.POSIX_SPAWN_DUP2, pipes[-1][0], 0), (os.POSIX_SPAWN_DUP2, target, 1)
+                argv, masked = ["tee", "-a", path], signal.valid_signals()
                 tee = os.posix_spawnp(
-                    "tee",
-                    ["tee", "-a", path],
-                    os.environ,
-                    file_actions=[
-                        (os.POSIX_SPAWN_DUP2, pipes[-1][0], 0),
-                        (os.POSIX_SPAWN_DUP2, target, 1),
-                    ],
-                    setpgroup=0,
-                    setsigmask=signal.valid_signals(),
+                    "tee", argv, os.environ, file_actions=ends, setpgroup=0, setsigmask=masked
                 )
                 self._tees.append(tee)
             os.dup2(pipes[0][1], 1)
@@ -1640,10 +1606,9 @@ class _FdCapture(_Capture):
         if not self._saved:
             return
         _flush_streams()
-        none = bytes(4)
 
         def is_idle() -> bool:
-            is_empty = all(fcntl.ioctl(fd, termios.FIONREAD, none) == none for fd in (1, 2))
+            is_empty = not any(any(fcntl.ioctl(fd, termios.FIONREAD, bytes(4))) for fd in (1, 2))
             # When `tee` sleeps again, it has written what it has read.
             return is_empty and all(b") S " in _read_file(f"/proc/{t}/stat") for t in self._tees)
 
@@ -1652,20 +1617,17 @@ class _FdCapture(_Capture):
 
     def stop(self) -> None:
         """Print as before again; wait for at most a second, as a child may print on and on."""
-        saved, self._saved = self._saved, ()
-        if not saved:
-            return
         _flush_streams()
         for name, stream in zip(("stdout", "stderr"), self._streams):
-            replaced = getattr(sys, name)
             with suppress(ValueError, AttributeError):  # it has been detached, or is no file
-                if replaced is not stream and not stream.closed:
-                    _replaced_streams.append(replaced)
+                if not stream.closed:
+                    _replaced_streams.append(getattr(sys, name))
                     setattr(sys, name, stream)
         _flush_streams()
-        for number, fd in enumerate(saved, 1):
+        for number, fd in enumerate(self._saved, 1):
             os.dup2(fd, number)
             os.close(fd)
+        self._saved = ()
         _wait_until(lambda: all(self._has_ended(tee) for tee in self._tees))
 
     def _has_ended(self, tee: int) -> bool:
@@ -1673,7 +1635,7 @@ class _FdCapture(_Capture):
             ended, status = os.waitpid(tee, os.WNOHANG)
         except ChildProcessError:  # waited for already, perhaps by the experiment
             return True
-        self.is_complete = self.is_complete and not status
+        self.is_complete &= not status
         return ended != 0
 
 
@@ -1682,22 +1644,14 @@ def _start_capture(mode: str | None, path: str) -> _Capture:
     if mode is None:
         with suppress(OSError, AttributeError, ValueError):  # they are no files
             mode = "fd" if (sys.stdout.fileno(), sys.stderr.fileno()) == (1, 2) else "sys"
-    capture: _Capture = _FdCapture()
     if mode == "fd":
         with suppress(OSError, AttributeError):
-            capture.start(path)
-            return capture
-    capture = _SysCapture()
-    capture.start(path)
-    return capture
+            return _FdCapture(path)
+    return _SysCapture(path)
 
 
 def apply_backspaces_and_linefeeds(text: str) -> str:
-    """Return `text` as a terminal shows it after `\\b`, `\\r` and `\\n` have had their effect.
-
-    For `ex.captured_out_filter`: of a progress bar only the last state is left. Takes time
-    linear in the length of the text.
-    """
+    """Return `text` as a terminal shows it, with `\\b`, `\\r` and `\\n` carried out."""
     lines = []
     for source in text.split("\n"):
         line: list[str] = []
@@ -1742,17 +1696,18 @@ def _output_of(*argv: str) -> str | None:
 def _ask_git(folder: str) -> tuple[list[Config], str]:
     """Return Sacred's list of repositories, with that of a directory, and uncommitted changes."""
     above = folder
-    while not exists(join(above, ".git")):
+    while not exists(join(above, ".git")):  # a program is not started for nothing
         if above == dirname(above):
             return [], ""
         above = dirname(above)
-    commit = _output_of("git", "-C", folder, "rev-parse", "HEAD")
+    git = functools.partial(_output_of, "git", "-C", folder)
+    commit = git("rev-parse", "HEAD")
     if commit is None:
         return [], ""
-    url = _output_of("git", "-C", folder, "remote", "get-url", "origin") or ""
+    url = git("remote", "get-url", "origin") or ""
     url = re.sub("://[^/]*@", "://", url).partition("?")[0].strip()  # less credentials
     options = "--no-ext-diff --no-color --no-relative --src-prefix=a/ --dst-prefix=b/ HEAD --"
-    diff = _output_of("git", "-C", folder, "diff", *options.split())
+    diff = git("diff", *options.split())
     dirty = None if diff is None else bool(diff)
     return [{"url": url or None, "commit": commit.strip(), "dirty": dirty}], diff or ""
 
@@ -1762,10 +1717,7 @@ def _is_installed(path: str) -> bool:
 
 
 def _imported_files(base_dir: str) -> tuple[set[str], Config]:
-    """Return the imported sources below a directory, and the file of each other module.
-
-    Those of the standard library are neither, nor are those of an environment in the directory.
-    """
+    """Return the imported sources below a directory, and the files of what is installed."""
     library, root = dirname(os.__file__), join(realpath(base_dir), "")
     environment = join(realpath(sys.prefix), "")
     apart = environment if environment.startswith(root) else library
@@ -1775,14 +1727,12 @@ def _imported_files(base_dir: str) -> tuple[set[str], Config]:
         file = getattr(module, "__dict__", {}).get("__file__")
         if not isinstance(file, str) or name == "_distutils_hack":  # which pip brings along
             continue
-        if _is_installed(file):
-            others.update({name: file} if file != _THIS_FILE else {})
-        elif not file.startswith(library):
-            path = realpath(file)
-            if path.startswith(root) and not path.startswith(apart):
-                sources |= {path} if path.endswith((".py", ".pyw")) else set()
-            elif path != realpath(_THIS_FILE):
-                others[name] = file
+        is_installed = _is_installed(file)
+        path = "" if is_installed or file.startswith(library) else realpath(file)
+        if path.startswith(root) and not path.startswith(apart):
+            sources |= {path} if path.endswith((".py", ".pyw")) else set()
+        elif (path or is_installed) and file != _THIS_FILE:
+            others[name] = file
     return sources, others
 
 
@@ -1809,10 +1759,7 @@ def _distribution_of(top: str) -> tuple[str, str] | None:
 
 @functools.lru_cache(1)
 def _owners_of(paths: frozenset[str] | None) -> Config:
-    """Return name → version of the distributions that list a path, as PyYAML does yaml's.
-
-    The paths are relative to where packages are installed; None stands for all distributions.
-    """
+    """Return name → version of the distributions that list a path; None stands for all."""
     from importlib import metadata
 
     found: Config = {}
@@ -1836,25 +1783,18 @@ def _packages(files: Config | None) -> Config:
 
 
 def host_info_gatherer(name: str) -> Callable[[Function], Any]:
-    """Make a function an entry `name` of the host information.
+    """Make a function an entry of the host information, for `Experiment(additional_host_info=)`."""
 
-    Give the result to `Experiment(additional_host_info=[…])`; it is called without
-    arguments at the start of each observed run, and returns what JSON can express.
-    """
-
-    def named(function: Function) -> Any:
-        getter: Any = functools.partial(function)
-        getter.name = name
-        return getter
+    def named(function: Any) -> Any:
+        function.name = name
+        return function
 
     return named
 
 
 def _cpu_name() -> str | None:
     if not exists("/proc/cpuinfo"):
-        import platform
-
-        return platform.processor() or None
+        return None
     with open("/proc/cpuinfo", errors="replace") as file:
         head = file.read(4096)  # it is long where the cores are many
     name = re.search(r"(?m)^(?:model name|Hardware)\s*:\s*(.*?)\s*$", head)
@@ -1872,7 +1812,7 @@ def _gpu_info() -> Config | None:
     return {"gpus": gpus} if gpus else None
 
 
-def _uname() -> Any:
+def _uname() -> Sequence[str]:
     if hasattr(os, "uname"):
         return os.uname()
     import platform  # which takes its time
@@ -1886,10 +1826,7 @@ def _os_info() -> list[str]:
 
 
 def _process_start(pid: int) -> int | None:
-    """Return when a process started (in the kernel's ticks), 0 for a zombie, None if unknown.
-
-    Together with its number it names a process for good: numbers are used again.
-    """
+    """Return when a process started (in the kernel's ticks), 0 for a zombie, None if unknown."""
     try:
         fields = _read_file(f"/proc/{pid}/stat").rpartition(b")")[2].split()
     except OSError:
@@ -1906,15 +1843,14 @@ def _this_process() -> Config:
 def _collect_host(getters: Iterable[Any]) -> Config:
     """Return the facts about this machine and process, with those of `host_info_gatherer`."""
     wanted = SETTINGS.HOST_INFO
-    probes: dict[str, Function] = {"os": _os_info}
-    probes.update({"cpu": _cpu_name} if wanted.INCLUDE_CPU_INFO else {})
-    probes.update({"gpus": _gpu_info} if wanted.INCLUDE_GPU_INFO else {})
+    probes = {"os": _os_info, "cpu": wanted.INCLUDE_CPU_INFO and _cpu_name}
+    probes["gpus"] = wanted.INCLUDE_GPU_INFO and _gpu_info
     probes.update({getter.name: getter for getter in getters})
     facts = {**_this_process(), "python_version": sys.version.split()[0]}
     facts["ENV"] = {n: os.environ[n] for n in wanted.CAPTURED_ENV if n in os.environ}
     for name, probe in probes.items():
         try:
-            facts[name] = probe()
+            facts[name] = probe() if probe else None
         except Exception as error:
             _log.warning("host information %r is left out: %s", name, _one_line(error))
     return {name: value for name, value in facts.items() if value is not None}
@@ -1923,37 +1859,30 @@ def _collect_host(getters: Iterable[Any]) -> Config:
 # ======================================================================================
 # 9. Observers
 #
-# An observer is told of events and records them. All events are optional; their names and
-# keyword arguments are Sacred's, all but those of `experiment_event`.
+# An observer is told of events and records them. Their names and keyword arguments are Sacred's,
+# all but those of `experiment_event`.
 # ======================================================================================
 
 
 class RunObserver:
-    """Base class of observers; override the events of interest.
+    """Base class of observers; override the events of interest, of which never two come at once.
 
-    Events come from several threads, but never two at once to one observer. An exception
-    from `queued_event` or `started_event` stops the run before its main function; one from
-    a later event is reported, and the event is repeated at the next heartbeat.
+    An exception from the first stops the run; a later one is reported, and the event repeated.
     """
 
     #: Observers are called in the order of falling priority.
     priority = 0
     #: Set by an observer that records into a directory.
     dir: Any = None
-    #: Set by the run: the file that holds the output so far, and the directory of the run that
-    #: it goes on with, if so.
-    output_file: str | None = None
-    goes_on_in: str | None = None
+    output_file: Any = None  #: set by the run: the file with the output so far
+    goes_on_in: str | None = None  #: set by the run: the directory that it goes on in, if so
 
     def for_run(self) -> RunObserver:
         """Return the observer that records one run: itself, or a copy while it is in use."""
         return self
 
-    def queued_event(self, *args: Any, **facts: Any) -> Any:
-        """Record a run that is to be started later; return its id.
-
-        The arguments are those of `started_event`, but `queue_time` instead of `start_time`.
-        """
+    def queued_event(self, **facts: Any) -> Any:
+        """Record a run for later; as `started_event`, but with `queue_time`."""
 
     def started_event(
         self,
@@ -1988,11 +1917,7 @@ class RunObserver:
         """Record a file that the run reads."""
 
     def artifact_event(
-        self,
-        name: str,
-        filename: str,
-        metadata: Config | None = None,
-        content_type: str | None = None,
+        self, name: str, filename: str, metadata: Any = None, content_type: str | None = None
     ) -> None:
         """Record a file that the run made."""
 
@@ -2008,7 +1933,7 @@ def _attempts(old: Config) -> Config:
     attempts = list(old.get("attempts", ()))
     if old.get("status") not in (None, "QUEUED"):
         fields = "start_time stop_time heartbeat status host fail_trace".split()
-        attempts.append({name: old[name] for name in fields if old.get(name) is not None})
+        attempts.append({name: old.get(name) for name in fields})
         if old["status"] == "RUNNING":
             attempts[-1]["status"] = "DEAD"
     kept: Config = {n: old[n] for n in ("queue_time", "resources", "artifacts") if n in old}
@@ -2020,11 +1945,10 @@ class _Recorder(RunObserver):
 
     run_entry: Config
     _is_busy = False
-    # Subclasses have these; the names of what they store are in `run_entry`.
+    # Of subclasses; what they have stored is named in `run_entry`.
     _reset: Function  #: forgets the run before
     _make: Function  #: makes the record, given id, facts and configuration; returns the id
     _save: Function  #: brings the record up to date
-    _end: Function  #: does it a last time, with more fields
     _store_source: Function
     _store_resource: Function
     _store_diff: Function
@@ -2044,11 +1968,11 @@ class _Recorder(RunObserver):
         own._is_busy = True
         return own
 
-    def queued_event(self, *args: Any, **facts: Any) -> Any:
-        return self._begin("QUEUED", "queue_time", args, facts)
+    def queued_event(self, **facts: Any) -> Any:
+        return self._begin("QUEUED", facts)
 
-    def started_event(self, *args: Any, **facts: Any) -> Any:
-        return self._begin("RUNNING", "start_time", args, facts)
+    def started_event(self, **facts: Any) -> Any:  # type: ignore[override]
+        return self._begin("RUNNING", facts)
 
     def experiment_event(self, ex_info: Config, diff: str) -> None:
         self.run_entry["experiment"] = self._stored_experiment(ex_info)
@@ -2062,19 +1986,11 @@ class _Recorder(RunObserver):
             self.run_entry["resources"].append(entry)
         self._save()
 
-    def artifact_event(
-        self,
-        name: str,
-        filename: str,
-        metadata: Config | None = None,
-        content_type: str | None = None,
-    ) -> None:
-        self._store_artifact(name, filename, metadata, content_type)
+    def artifact_event(self, *args: Any, **kwargs: Any) -> None:
+        self._store_artifact(*args, **kwargs)
         self._save()
 
-    def heartbeat_event(
-        self, info: Config, captured_out: str, beat_time: datetime, result: Any
-    ) -> None:
+    def heartbeat_event(self, info: Config, captured_out: str, beat_time: Any, result: Any) -> None:
         self.run_entry.update(heartbeat=beat_time, result=result)
         try:
             self._store_info(info)
@@ -2095,25 +2011,23 @@ class _Recorder(RunObserver):
 
     # ----------------------------------------------------------------------------------
 
-    def _begin(self, status: str, moment: str, args: Any, facts: Config) -> Any:
-        """Begin an entry; the arguments are those of the event, by place and by name."""
-        names = ("ex_info", "command", "host_info", moment, "config", "meta_info", "_id")
-        facts.update(zip(names, args))
+    def _end(self, **fields: Any) -> None:
+        self.run_entry.update(fields)
+        self._save()
+
+    def _begin(self, status: str, facts: Config) -> Any:
+        """Begin an entry with the arguments of the event."""
+        made_of = [facts.pop(name) for name in ("_id", "ex_info", "config")]
         self._sources: Config = {}  # name → where it is stored
         self._reset()
-        self.run_entry = dict.fromkeys(("result", "heartbeat", "stop_time", "fail_trace"))
-        self.run_entry.update(status=status, command=facts["command"], meta=facts["meta_info"])
-        self.run_entry.update(host=facts["host_info"], resources=[], artifacts=[])
-        self.run_entry[moment] = facts[moment]
-        if status == "RUNNING":
-            self.run_entry["heartbeat"] = facts[moment]
-        return self._make(facts["_id"], facts["ex_info"], facts["config"])
+        self.run_entry = dict.fromkeys(("result", "stop_time", "fail_trace"))
+        self.run_entry.update(host=facts.pop("host_info"), meta=facts.pop("meta_info"))
+        self.run_entry.update(facts, status=status, heartbeat=facts.get("start_time"))
+        self.run_entry.update(resources=[], artifacts=[])
+        return self._make(*made_of)
 
     def _stored_experiment(self, ex_info: Config) -> Config:
-        """Return the facts about the experiment, with its sources stored.
-
-        Those that were stored at the start stay what they were when they were loaded.
-        """
+        """Return the facts about the experiment, with new sources stored."""
         base = ex_info.get("base_dir") or ""
         for name, digest in ex_info.get("sources", ()):
             if name not in self._sources:
@@ -2135,11 +2049,7 @@ _BAD_NAME = re.compile(
 
 
 def _artifact_name(name: str) -> str:
-    """Return the name of an artifact with `/` alone as separator.
-
-    Raises:
-        ObserverError: no artifact may have it.
-    """
+    """Return the name of an artifact with `/` alone as separator; refuse a bad one."""
     name = name.replace("\\", "/")
     if _BAD_NAME.search(name):
         raise ObserverError(
@@ -2147,6 +2057,13 @@ def _artifact_name(name: str) -> str:
             "is that of a file which the observer writes"
         )
     return name
+
+
+def _add_measurement(metrics: Config, name: str, *row: Any) -> None:
+    """Append step, value and timestamp to the columns of a metric."""
+    metric = metrics.setdefault(name, {"steps": [], "values": [], "timestamps": []})
+    for column, item in zip(metric.values(), row):
+        column.append(item)
 
 
 def _read_metric_lines(path: str) -> tuple[Config, int]:
@@ -2158,30 +2075,21 @@ def _read_metric_lines(path: str) -> tuple[Config, int]:
         try:
             entry = json.loads(line)
             row = entry["step"], entry["value"], entry["timestamp"]
-            empty: Config = {"steps": [], "values": [], "timestamps": []}
-            metric = metrics.setdefault(entry["name"], empty)
+            _add_measurement(metrics, entry["name"], *row)
         except (ValueError, KeyError, TypeError):
             damaged += number < len(lines)  # a torn last line is what a kill leaves
-            continue
-        for column, item in zip(metric.values(), row):
-            column.append(item)
     return metrics, damaged
 
 
 def _number_text(value: Any) -> str:
-    """Return the JSON text of a measurement."""
+    """Return the JSON text of a measurement, fast."""
     return repr(value) if value - value == 0 else _encode(_jsonable(value))
 
 
 class FileStorageObserver(_Recorder):
     """Records each run in a directory of its own, `basedir/<id>/`, as JSON and text files.
 
-    Args:
-        basedir: the directory of the runs; made if it does not exist.
-        resource_dir, source_dir: where resources and sources are stored once per content;
-            `_resources` and `_sources` in `basedir` by default.
-        priority: observers with a higher one are called first.
-        copy_artifacts, copy_sources: False to record the paths only.
+    `copy_artifacts=False` and `copy_sources=False` record the paths only.
     """
 
     def __init__(
@@ -2208,11 +2116,10 @@ class FileStorageObserver(_Recorder):
         lines: list[str] = []
         for name, metric in metrics_by_name.items():
             start = f'{{"name": {_encode(name)}, "step": '
-            columns = metric["steps"], metric["values"], metric["timestamps"]
             lines += [
                 f'{start}{_number_text(step)}, "value": {_number_text(value)}, '
                 f'"timestamp": "{_iso(moment)}"}}\n'
-                for step, value, moment in zip(*columns)
+                for step, value, moment in zip(*map(metric.get, ("steps", "values", "timestamps")))
             ]
         data = "".join(lines).encode("utf-8", "backslashreplace")
         _write_file(self._path("metrics.jsonl"), data, "ab")
@@ -2220,7 +2127,7 @@ class FileStorageObserver(_Recorder):
     def save_file(self, filename: Path, target_name: str | None = None) -> None:
         """Copy a file into the run directory, under its own name by default."""
         name = _artifact_name(target_name or basename(filename))
-        _copy_as(os.fspath(filename), self._path(*name.split("/")))
+        _copy_as(os.fspath(filename), self._path(name))
 
     def save_json(self, obj: Any, filename: str) -> None:
         """Write a value as a JSON file in the run directory."""
@@ -2230,8 +2137,8 @@ class FileStorageObserver(_Recorder):
         self.dir = self.output_file = None
         self._warned: set[tuple[str, str]] = set()
 
-    def _path(self, *parts: str) -> str:
-        return join(self.dir, *parts)
+    def _path(self, name: str) -> str:
+        return join(self.dir, name)
 
     def _write(self, name: str, data: bytes) -> None:
         _replace_file(self._path(name), data)
@@ -2248,13 +2155,13 @@ class FileStorageObserver(_Recorder):
         self._write_json("run.json", self.run_entry)
 
     def _make(self, run_id: Any, ex_info: Config, config: Config) -> str:
-        """Make the run directory with all its files; leave nothing behind if that fails."""
-        entry, made = self.run_entry, ""
+        """Make the run directory with all its files, or leave nothing behind."""
+        entry = self.run_entry
         is_queued = entry["status"] == "QUEUED"
         try:
             old = self._go_on()
             if not old:
-                made = self.dir = self._make_directory(None if self.goes_on_in else run_id)
+                self.dir = self._make_directory(None if self.goes_on_in else run_id)
                 self._write("info.json", b"{}\n")
                 self._write("metrics.jsonl", b"")
                 self._write("cout.txt", b"")
@@ -2266,14 +2173,14 @@ class FileStorageObserver(_Recorder):
                 self._write(_QUEUED_MARK, str(entry["meta"].get("priority") or "").encode())
             self._save()
         except OSError as error:
-            if made:
+            if self.dir not in (None, self.goes_on_in):
                 import shutil
 
-                shutil.rmtree(made, ignore_errors=True)
+                shutil.rmtree(self.dir, ignore_errors=True)
             place = error.filename or self.basedir
             raise ObserverError(f"cannot record the run in {place}: {error.strerror}") from error
         if not is_queued:
-            _remove_file(self._path(_QUEUED_MARK))
+            _remove(self._path(_QUEUED_MARK))
         return str(basename(self.dir))
 
     def _go_on(self) -> Config:
@@ -2309,8 +2216,8 @@ class FileStorageObserver(_Recorder):
     def _store_info(self, info: Config) -> None:
         self._write_json("info.json", info)
 
-    def _store_artifact(self, name: str, filename: str, *_: Any) -> None:
-        stored = name if self.copy_artifacts else abspath(filename)
+    def _store_artifact(self, name: str, filename: str, **_: Any) -> None:
+        stored = name if self.copy_artifacts else filename
         if self.copy_artifacts:
             self.save_file(filename, name)
         if stored not in self.run_entry["artifacts"]:
@@ -2326,7 +2233,7 @@ class FileStorageObserver(_Recorder):
         self._write("git.diff", diff)
 
     def _store_once(self, folder: str, path: str, digest: str) -> str:
-        """Store a file under a name that its content determines; return the relative path."""
+        """Store a file, once, under a name with its digest; return the relative path."""
         stem, suffix = os.path.splitext(basename(path))
         stored = join(folder, f"{stem}_{digest}{suffix}")
         if not exists(stored):
@@ -2336,13 +2243,12 @@ class FileStorageObserver(_Recorder):
 
     def _end(self, **fields: Any) -> None:
         """Write the last state of everything, so that it is on the disk when this returns."""
-        self.run_entry.update(fields)
         try:
             self._write_json("metrics.json", _read_metric_lines(self._path("metrics.jsonl"))[0])
             if self.output_file not in (None, self._path("cout.txt")):
-                _copy_as(str(self.output_file), self._path("cout.txt"))
+                _copy_as(self.output_file, self._path("cout.txt"))
         finally:
-            self._save()
+            super()._end(**fields)
         for folder, _, names in os.walk(self.dir):
             paths = [join(folder, name) for name in names]
             _sync(*(path for path in paths if os.stat(path).st_size), folder)
@@ -2351,8 +2257,7 @@ class FileStorageObserver(_Recorder):
 # ======================================================================================
 # 10. MongoDB
 #
-# Documents, the `metrics` collection and GridFS files have the shape that Sacred gives them,
-# so that tools made for its database read them. PyMongo is imported when an observer is made.
+# Documents, the `metrics` collection and GridFS files have the shape that Sacred gives them.
 # Whatever could not be sent comes again with the event (section 11), or goes with the next,
 # as each sends all fields that have changed; what is left at the end is saved to a file.
 # ======================================================================================
@@ -2386,18 +2291,10 @@ class MongoObserver(_Recorder):
     """Records each run as a document of a MongoDB database. Needs PyMongo.
 
     Args:
-        url: of the server, as PyMongo takes it.
-        db_name: the database.
-        collection: of the runs; measurements are in `metrics`.
         overwrite: the id of a run whose document is replaced.
-        priority: observers with a higher one are called first, and choose the id.
-        client: a `pymongo.MongoClient` to use, instead of `url`.
+        client: a `pymongo.MongoClient` to use; `url` and `kwargs` are for a new one.
         collection_prefix: makes the collections `<prefix>_runs` and `<prefix>_metrics`.
         failure_dir: where a run is saved that could not be sent; the working directory by default.
-        kwargs: more arguments of `pymongo.MongoClient`.
-
-    Raises:
-        ObserverError: PyMongo is not installed, or an argument is wrong.
     """
 
     def __init__(
@@ -2446,8 +2343,7 @@ class MongoObserver(_Recorder):
             self._save()
             if not self._unsent:
                 return
-        moment = re.sub(r"\W", "-", _iso(_now()))
-        name = f"mongo_{self.runs.full_name}_{self.run_entry['_id']}_{moment}.json"
+        name = f"mongo_{self.runs.full_name}_{self.run_entry['_id']}_{_iso(_now())}.json"
         path = join(self.failure_dir, re.sub(r"[^\w.-]", "_", name))
         record = {"run": self.run_entry, "metrics": self._unsent}
         _replace_file(path, _json_bytes(_jsonable(record)))
@@ -2484,19 +2380,14 @@ class MongoObserver(_Recorder):
                 if run_id is not None:
                     raise ObserverError(f"run {run_id!r} exists in {self!r}") from None
 
-    def _end(self, **fields: Any) -> None:
-        self.run_entry.update(fields)
-        self._save()
-
     def _save(self) -> None:
         """Send the fields that have changed, the end of the output included."""
-        if self.output_file is not None and exists(self.output_file):
+        if exists(self.output_file or ""):
             with open(self.output_file, "rb") as file:
                 file.seek(max(file.seek(0, os.SEEK_END) - _MONGO_OUTPUT_LIMIT, 0))
                 self.run_entry["captured_out"] = file.read().decode("utf-8", "replace")
-        document, absent = _bsonable(self.run_entry), _ABSENT
-        # by their text: 1 is not True, and NaN is NaN
-        changed = {k: v for k, v in document.items() if repr(self._sent.get(k, absent)) != repr(v)}
+        document = _bsonable(self.run_entry)
+        changed = {k: v for k, v in document.items() if self._sent.get(k, _ABSENT) != v}
         if changed:
             query = {"_id": document["_id"]}
             self._ask(self.runs.update_one, query, {"$set": changed}, upsert=True)
@@ -2527,7 +2418,9 @@ class MongoObserver(_Recorder):
         self._ask(self.metrics.update_one, {"_id": document, "steps": {"$size": size}}, update)
         self._documents[name][1] += len(metric["steps"])
 
-    def _store_artifact(self, name: str, filename: str, metadata: Any, content_type: Any) -> None:
+    def _store_artifact(
+        self, name: str, filename: str, metadata: Any = None, content_type: Any = None
+    ) -> None:
         import mimetypes
 
         paths = {name: filename}
@@ -2567,12 +2460,7 @@ class MongoObserver(_Recorder):
         return self._ask(self.fs.put, file, filename=_bsonable(name), **known)
 
     def _ask(self, action: Function, *args: Any, **kwargs: Any) -> Any:
-        """Call a method of the database; after no answer, calls fail at once for a moment.
-
-        Raises:
-            ObserverError: the server does not answer or refuses.
-            DuplicateKeyError: as the method does.
-        """
+        """Call a method of the database; after no answer, calls fail at once for a moment."""
         if monotonic() < self._down_until:
             raise ObserverError("MongoDB did not answer a moment ago")
         try:
@@ -2595,24 +2483,19 @@ QueuedMongoObserver = MongoObserver
 
 
 def _parse_mongo(text: str) -> Config:
-    """Return the arguments of `MongoObserver` for the value of the option `-m`.
-
-    Raises:
-        _UsageError: it is not of the form `[host:port:]db_name[.collection][:id][!priority]`.
-    """
+    """Return the arguments of `MongoObserver` for the value of the option `-m`."""
     match = re.fullmatch(
         r"(?:(?P<url>mongodb(?:\+srv)?://[^/]+(?=/)|[\w.-]+:\d+(?=:))[/:])?"
         r"(?P<db_name>[^.:!/?\s]+)(?:\.(?P<collection>[^:!?\s]+))?"
         r"(?::(?P<overwrite>[^:/@!?\s]+))?(?P<query>\?[^!\s]*)?(?:!(?P<priority>-?\d+))?",
         text,
     )
-    if match is None:
-        shown = "" if "@" in text else f" {text!r}"  # not what may be a password
+    if match is None:  # which is not shown: it may hold a password
         raise _UsageError(
-            f"--mongo_db{shown}: write [host:port:]db_name[.collection][:id][!priority], "
+            "--mongo_db: write [host:port:]db_name[.collection][:id][!priority], "
             "or mongodb://user:password@host:port/db_name"
         )
-    given: Config = {name: value for name, value in match.groupdict().items() if value is not None}
+    given: Config = {name: value for name, value in match.groupdict().items() if value}
     if "query" in given:
         given["url"] = f"{given.get('url', 'localhost')}/{given.pop('query')}"
     if "priority" in given:
@@ -2629,24 +2512,24 @@ def _parse_mongo(text: str) -> Config:
 #                       ├──▶ TIMEOUT       TimeoutInterrupt
 #                       └──▶ any STATUS    another SacredInterrupt
 #
-# Whatever happens is first appended to a list for each observer, then delivered from there:
-# what fails stays in the list until the next heartbeat. One daemon thread beats; the end is
-# delivered by a thread for each observer, so that one that hangs cannot hold up the program.
+# Whatever happens is appended to a list for each observer, then delivered from there: what fails
+# stays until the next heartbeat. One daemon thread beats; the end is delivered by a thread for
+# each observer, so that one that hangs cannot hold up the program.
 # ======================================================================================
 
 
 class _Channel:
     """Takes the events of one run to one observer."""
 
+    is_failing = False
+
     def __init__(self, observer: Any) -> None:
         self.observer = observer
-        #: Events and their arguments; of heartbeats only the newest counts.
-        self.waiting: dict[Any, tuple[str, Config]] = {}
-        self.is_failing = False
+        self.waiting: Config = {}  #: events with arguments; of heartbeats only the newest counts
         self._lock = threading.Lock()
 
     def __str__(self) -> str:
-        return f"observer {_strange_repr(self.observer)[:200]}"
+        return f"observer {self.observer!r}"
 
     def add(self, event: str, **arguments: Any) -> None:
         """Have an event wait for its delivery."""
@@ -2655,34 +2538,28 @@ class _Channel:
         self.waiting[key] = event, arguments
 
     def deliver(self, patience: float = -1) -> None:
-        """Deliver what waits; what fails stays.
-
-        Args:
-            patience: how many seconds to wait for an event that is being delivered.
-        """
-        problem: Exception | None = None
+        """Deliver what waits; what fails stays. Waits `patience` seconds for another delivery."""
+        problem: Exception | None = TimeoutError("it hangs in another event")
         if self._lock.acquire(timeout=patience):
+            problem = None
             try:
                 for key, entry in list(self.waiting.items()):
                     event, arguments = entry
                     try:
-                        getattr(self.observer, event, lambda **_: None)(**arguments)
-                    except Exception as error:
-                        problem = error
-                    else:
+                        getattr(self.observer, event)(**arguments)
                         if self.waiting.get(key) is entry:
                             del self.waiting[key]
+                    except Exception as error:
+                        problem = error
             finally:
                 self._lock.release()
-        else:
-            problem = TimeoutError("it hangs in another event")  # wait for it no more
         if problem and not self.is_failing:
             text = "%s failed, and is tried again at each heartbeat: %s: %s"
             _log.error(text, self, type(problem).__name__, _one_line(problem))
         self.is_failing = problem is not None
 
 
-def _start_thread(function: Function) -> threading.Thread | None:
+def _start_thread(function: Function) -> Any:
     """Start a daemon thread, where there are threads."""
     thread = threading.Thread(target=function, name="minisacred", daemon=True)
     try:
@@ -2695,28 +2572,24 @@ def _start_thread(function: Function) -> threading.Thread | None:
 class _NotRecorded:
     """Stands for the list of measurements of a run that is not to be recorded here."""
 
-    def __init__(self, reason: str) -> None:
-        self.reason = reason
+    has_warned = False
 
     def append(self, thing: Any) -> None:
-        """Warn, the first time."""
-        if self.reason:
-            _log.warning("%r is not recorded: %s", thing[0], self.reason)
-            self.reason = ""
+        if not self.has_warned:
+            text = "%r is not recorded: the run has ended, or this process was forked from its own"
+            _log.warning(text, thing[0])
+        self.has_warned = True
 
 
 class _SignalGuard:
-    """Turns signals into KeyboardInterrupt, but not while the run is being recorded.
-
-    Only in the main thread, and only signals that the program does not handle itself. SIGTERM
-    and SIGHUP raise the very same exception as Ctrl+C: libraries handle that one well.
-    """
+    """Turns signals which nobody else handles into KeyboardInterrupt, not while recording."""
 
     def __init__(self, names: Sequence[str], in_fork: Function) -> None:
         self._numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
         self.in_fork = in_fork
         self._old: dict[int, Any] = {}
-        self._is_holding, self._pending = True, 0
+        self.is_holding = True  #: whether signals are only remembered
+        self._pending = 0
         self.raised, self._raised_at = 0, 0.0  #: the signal for which the exception was raised
 
     def __enter__(self) -> _SignalGuard:
@@ -2734,22 +2607,14 @@ class _SignalGuard:
     def __exit__(self, *_: Any) -> None:
         if self in _guards:  # else this is a fork
             _guards.remove(self)
-            self.restore()
-
-    def restore(self) -> None:
-        """Put back the handlers from before."""
-        for number, old in self._old.items():
-            signal.signal(number, old)
+            for number, old in self._old.items():
+                signal.signal(number, old)
 
     def release(self) -> None:
         """From now on raise; a signal that came before raises here."""
-        self._is_holding = False
+        self.is_holding = False
         if self._pending:
             self._raise(self._pending)
-
-    def hold(self) -> None:
-        """From now on only remember what comes."""
-        self._is_holding = True
 
     def _raise(self, number: int) -> None:
         self.raised, self._pending, self._raised_at = number, 0, monotonic()
@@ -2761,7 +2626,7 @@ class _SignalGuard:
             threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
         elif self.raised == number and monotonic() - self._raised_at < 0.5:
             pass  # the same again: a terminal and a wrapper script both pass Ctrl+C on
-        elif self._is_holding:
+        elif self.is_holding:
             self._pending = number
         else:
             self._raise(number)
@@ -2774,12 +2639,10 @@ _fork_hooks: set[types.CodeType] = set()
 
 @functools.lru_cache(None)
 def _protect_forks() -> None:
-    """Give forks, from now on, the signal handlers from before a run: they have no part in it.
+    """Give forks, from now on, the signal handlers from before a run: they have no part in it."""
 
-    SIGTERM is blocked meanwhile. Python forgets a signal that comes before a fork is set up,
-    and a pool which terminates a worker that it has just forked would wait for it for ever.
-    """
-
+    # Python forgets a signal that comes before a fork is set up, and a pool which terminates a
+    # worker that it has just forked would wait for it for ever.
     def before() -> None:
         _fork.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
@@ -2789,8 +2652,8 @@ def _protect_forks() -> None:
 
     def in_child() -> None:
         while _guards:
-            guard = _guards.pop()
-            guard.restore()
+            guard = _guards[-1]
+            guard.__exit__()
             guard.in_fork()
         in_parent()
 
@@ -2806,7 +2669,7 @@ def _status_of(error: BaseException | None) -> str:
     return "COMPLETED" if has_completed else "FAILED"
 
 
-def _format_failure(error: BaseException, whole: bool = False) -> list[str]:
+def _format_failure(error: Any, whole: bool = False) -> list[str]:
     """Return the lines of an exception's traceback, without minisacred's frames unless `whole`."""
     entries = traceback.format_exception(type(error), error, error.__traceback__)
     own = f'File "{_THIS_FILE}"'
@@ -2832,13 +2695,13 @@ def _run_coroutine(coroutine: Any) -> Any:
     # Pyodide has no threads, but a loop that can be entered again.
     if asyncio._get_running_loop() is None or sys.platform == "emscripten":
         return asyncio.run(coroutine)
-    with ThreadPoolExecutor(1) as executor:
-        return executor.submit(asyncio.run, coroutine).result()
+    # not in a with: leaving that would wait for the coroutine when an interrupt arrives here
+    return ThreadPoolExecutor(1).submit(asyncio.run, coroutine).result()
 
 
 def _by_priority(observers: Iterable[Any]) -> list[Any]:
     """Return observers in the order in which they are called."""
-    return sorted(observers, key=lambda observer: -(getattr(observer, "priority", None) or 0))
+    return sorted(observers, key=lambda observer: -observer.priority)
 
 
 #: The runs that go on, the innermost last.
@@ -2846,15 +2709,13 @@ _active: list[Any] = []
 
 
 class Run:
-    """One execution of a command: its configuration, its life-cycle and what it records.
-
-    Captured functions get it as `_run`; `Experiment.run` returns it when it has finished.
-    """
+    """One execution of a command: its configuration, its life-cycle and what it records."""
 
     _id: Any = None  #: what the first observer calls the run
     config: Config
     config_modifications: ConfigSummary
     main_function: Function
+    collect_facts: Function  #: returns the facts about the experiment, given what is known already
     pre_run_hooks: Sequence[Function] = ()
     post_run_hooks: Sequence[Function] = ()
     captured_out_filter: Function | None = None
@@ -2862,8 +2723,8 @@ class Run:
     status: str | None = None
     result: Any = None  #: what the main function returned, or has put here
     dir: str | None = None  #: the run directory; None without a file observer
-    start_time: datetime | None = None  #: UTC, like all times
-    stop_time: datetime | None = None
+    start_time: Any = None  #: a datetime in UTC, like all times
+    stop_time: Any = None
     heartbeat_time: datetime | None = None
     fail_trace: list[str] | None = None
     queue_only = unobserved = force = debug = pdb = False
@@ -2876,7 +2737,6 @@ class Run:
     notes: Sequence[str] = ()  #: warnings to log when the run has started
     signals: Sequence[str] = ("SIGINT",)  #: those that interrupt it
     interrupted_by = 0  #: the one that did
-    bind: Any = None  #: fills a captured function of an ingredient from this run
 
     def __init__(self, observers: Iterable[Any] = (), **attributes: Any) -> None:
         self.experiment_info: Config = {}  #: sources, packages and repository
@@ -2884,8 +2744,6 @@ class Run:
         self.info: Config = {}  #: the experiment's own notes; saved at each heartbeat
         self.meta_info: Config = {}  #: command, updates, options, comment
         self.last_steps: Config = {}  #: of each metric
-        #: Returns the facts about the experiment, given those that are known already.
-        self.collect_facts: Function = lambda known: known or {}
         vars(self).update(attributes)
         self.observers = _by_priority(observers)
         self._measurements: Any = []  # name, step, value and time of each
@@ -2905,16 +2763,7 @@ class Run:
         return _read_file(self._output_path).decode("utf-8", "replace")
 
     def log_scalar(self, metric_name: str, value: Any, step: Any = None) -> None:
-        """Record a measurement.
-
-        Args:
-            metric_name: the metric that it belongs to.
-            value: an int or float, or a numpy or torch scalar.
-            step: when it was taken; one more than the metric's last step by default.
-
-        Raises:
-            TypeError: the value is no number.
-        """
+        """Record a number, by default one step on from the last; TypeError if it is none."""
         if type(value) is not float:  # the usual case is fast
             value = _measurement(metric_name, value)
         if step is not None and type(step) is not int:
@@ -2927,32 +2776,17 @@ class Run:
         return open(filename, mode)
 
     def add_resource(self, filename: Path) -> None:
-        """Record a file that the run reads; its content is stored once for all runs.
-
-        Raises:
-            OSError: there is no such file, or it cannot be read.
-        """
+        """Record a file that the run reads; OSError if it cannot be read."""
         path = abspath(os.fsdecode(filename))
         with open(path, "rb"):
             self._send("resource_event", filename=path)
 
     def add_artifact(
-        self,
-        filename: Path,
-        name: str | None = None,
-        metadata: Config | None = None,
-        content_type: str | None = None,
+        self, filename: Path, name: Any = None, metadata: Any = None, content_type: Any = None
     ) -> None:
-        """Record a file or directory that the run made, under `name`.
+        """Record a file or directory that the run made, as it is now; `name` may contain `/`.
 
-        Args:
-            filename: what to record, as it is now.
-            name: may contain `/`; the file's own name by default.
-            metadata, content_type: for observers that store such.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-            ObserverError: the name leads out of the run directory or is taken by an observer.
+        Raises FileNotFoundError without one, ObserverError for a name that cannot be.
         """
         path = abspath(os.fsdecode(filename))
         os.stat(path)
@@ -2984,9 +2818,9 @@ class Run:
                 guard.release()
                 self._call_main()
             finally:
-                guard.hold()
+                guard.is_holding = True
         except BaseException as error:
-            guard.hold()  # once more, for a second signal in between
+            guard.is_holding = True  # once more, for a second signal in between
             self._finish(error)
             raise
         self._finish(None)
@@ -2999,7 +2833,7 @@ class Run:
         self._start_capture()
         if self.diff:
             self._send("experiment_event", ex_info=self.experiment_info, diff=self.diff)
-        self.run_logger.info("Running command '%s'", self.meta_info.get("command", ""))
+        self.run_logger.info("Running command '%s'", self.meta_info["command"])
         if self._id is not None:
             self.run_logger.info('Started run with ID "%s"', self._id)
         for note in self.notes:
@@ -3009,37 +2843,35 @@ class Run:
 
     def _announce(self, event: str, **moment: Any) -> None:
         """Tell all observers of the run; where one refuses, tell those that have recorded it."""
-        facts: Config = {"ex_info": self.experiment_info, "host_info": self.host_info, **moment}
-        facts.update(command=self.meta_info.get("command", ""), config=self.config)
+        facts = {"ex_info": self.experiment_info, "host_info": self.host_info, **moment}
         for number, observer in enumerate(self.observers):
-            own = observer.for_run() if isinstance(observer, RunObserver) else observer
-            self.observers[number], own.goes_on_in = own, self.goes_on_in
+            self.observers[number] = own = observer.for_run()
+            own.goes_on_in = self.goes_on_in
             meta = {**self.meta_info, "beat_interval": self.beat_interval}
+            facts.update(command=meta["command"], config=self.config, meta_info=meta, _id=self._id)
             try:
-                run_id = getattr(own, event)(_id=self._id, meta_info=meta, **facts)
+                run_id = getattr(own, event)(**facts)
             except BaseException as error:
                 self.status, self.stop_time = _status_of(error), _now()
                 self.fail_trace = _format_failure(error, self.debug)
                 self._deliver_end()
-                self.fail_trace = None  # it has not begun: the error is told in one line
                 raise
             self._channels.append(_Channel(own))
             self._id = run_id if self._id is None else self._id
-            self.dir = self.dir or getattr(own, "dir", None)
+            self.dir = self.dir or own.dir
 
     def _start_capture(self) -> None:
         """Capture into the run directory, else into a temporary file; tell the observers."""
         if self.capture_mode == "no":
             return
         try:
+            path = join(self.dir or "", "cout.txt")
             if self.dir is None:
                 import tempfile
 
-                file, path = tempfile.mkstemp(prefix="minisacred-", suffix=".txt")
+                file, path = tempfile.mkstemp(prefix="minisacred-")
                 os.close(file)
-                weakref.finalize(self, _remove_file, path)
-            else:
-                path = join(self.dir, "cout.txt")
+                weakref.finalize(self, _remove, path)
             self._capture = _start_capture(self.capture_mode, path)
         except OSError as error:
             self.run_logger.warning("the output is not captured: %s", error)
@@ -3063,7 +2895,7 @@ class Run:
         if not isinstance(self._measurements, list):
             return  # this is a fork, which the run is not of
         status, self.stop_time = _status_of(error), _now()
-        if status == "FAILED" and error is not None:
+        if status == "FAILED":
             self.fail_trace = _format_failure(error, self.debug)
         _flush_streams()  # what was printed comes before what is logged about the end
         self._log_end(status, error)
@@ -3081,25 +2913,24 @@ class Run:
             self.run_logger.error("not all of the output could be stored in %s", self._output_path)
 
     def _log_end(self, status: str, error: BaseException | None) -> None:
-        log, begun = self.run_logger, self.start_time or _now()
-        elapsed = timedelta(seconds=round((_now() - begun).total_seconds()))
+        log = self.run_logger
+        elapsed = timedelta(seconds=round((self.stop_time - self.start_time).total_seconds()))
         if status == "FAILED":
             log.error("Failed after %s!", elapsed)
         elif status != "COMPLETED":
-            log.warning("Aborted after %s: %s", elapsed, f"{status} {_one_line(error)}".strip())
+            log.warning("Aborted after %s: %s", elapsed, _one_line(f"{status} {error}"))
         else:
             if self.result is not None:
                 log.info("Result: %s", _strange_repr(self.result))
             log.info("Completed after %s", elapsed)
 
     def _filter_output(self) -> None:
-        if self.captured_out_filter is not None and self._output_path:
+        if self.captured_out_filter and self._output_path:
             try:
                 text = self.captured_out_filter(self.captured_out)
                 _replace_file(self._output_path, text.encode("utf-8", "replace"))
             except Exception as error:
-                text = "captured_out_filter failed, the output is kept as it is: %r"
-                self.run_logger.warning(text, error)
+                self.run_logger.warning("captured_out_filter failed: %r", error)
 
     def _queue(self) -> None:
         """Record the run as one to be started later."""
@@ -3108,15 +2939,14 @@ class Run:
         for channel in self._channels:
             channel.add("join")
             channel.deliver()
-        command = self.meta_info.get("command", "")
-        self.run_logger.info("Queued-up run with ID \"%s\", command '%s'", self._id, command)
+        text = "Queued-up run with ID \"%s\", command '%s'"
+        self.run_logger.info(text, self._id, self.meta_info["command"])
 
     # -- delivery ------------------------------------------------------------------------
 
     def _leave(self) -> None:
         """In a process that was forked: record nothing."""
-        reason = f"this process ({os.getpid()}) was forked from that of the run"
-        self._measurements, self._channels = _NotRecorded(reason), []
+        self._measurements, self._channels = _NotRecorded(), []
 
     def _send(self, event: str, **arguments: Any) -> None:
         """Deliver an event now, or, if that fails, at the next heartbeat."""
@@ -3145,26 +2975,20 @@ class Run:
         for channel in self._channels:
             if metrics:
                 channel.add("log_metrics", metrics_by_name=metrics, info=self.info)
-            event = getattr(channel.observer, "heartbeat_event", None)
-            is_own = getattr(event, "__module__", "") == __name__  # these read the file
-            channel.add(
-                "heartbeat_event", captured_out="" if is_own else self.captured_out, **state
-            )
+            is_own = channel.observer.heartbeat_event.__module__ == __name__  # these read the file
+            text = "" if is_own else self.captured_out
+            channel.add("heartbeat_event", captured_out=text, **state)
 
     def _take_measurements(self) -> Config:
         """Return what was measured since the last time, by metric."""
-        count = len(self._measurements)  # others may append meanwhile
-        taken = self._measurements[:count]
-        del self._measurements[:count]
+        taken = self._measurements[:]  # others may append meanwhile
+        del self._measurements[: len(taken)]
         metrics: Config = {}
         last = self.last_steps
         for name, step, value, moment in taken:
-            empty: Config = {"name": name, "steps": [], "values": [], "timestamps": []}
-            metric = metrics.setdefault(name, empty)
             last[name] = last.get(name, -1) + 1 if step is None else step
-            metric["steps"].append(last[name])
-            metric["values"].append(value)
-            metric["timestamps"].append(_utc(moment))
+            _add_measurement(metrics, name, last[name], value, _utc(moment))
+            metrics[name]["name"] = name
         return metrics
 
     def _deliver_end(self) -> None:
@@ -3172,9 +2996,9 @@ class Run:
         self._stop.set()
         with self._lock:
             self._add_state()
-            self._measurements = _NotRecorded("the run has ended")
+            self._measurements = _NotRecorded()
         moment = self.stop_time
-        ends: dict[str | None, tuple[str, Config]] = {
+        ends: Any = {
             "COMPLETED": ("completed_event", {"stop_time": moment, "result": self.result}),
             "FAILED": ("failed_event", {"fail_time": moment, "fail_trace": self.fail_trace}),
         }
@@ -3198,11 +3022,10 @@ class Run:
 # ======================================================================================
 # 12. Run directories
 #
-# Reading back what the file observer wrote, and the right to start what is in there. A run
-# directory belongs to the process that has made its newest claim, `.claim-1`, `.claim-2`, …
-# To make the next one is to take the run over: a worker does it with a queued run, the process
-# that the worker starts takes it from the worker, `--resume` takes it from the dead. So a run
-# cannot be started twice, whoever is killed in between.
+# Reading back what the file observer wrote. A run directory belongs to the process that has made
+# its newest claim, `.claim-1`, `.claim-2`, … The next one takes the run over: a worker makes it for
+# a queued run, the process that it starts another, `--resume` takes the run from the dead. So no
+# run is started twice, whoever is killed in between.
 # ======================================================================================
 
 
@@ -3274,7 +3097,7 @@ def _is_dead(run: Config) -> bool:
     return bool(number or run["status"] == "RUNNING") and not _is_alive(claim)
 
 
-def _load_run(basedir: str, name: str, with_info: bool = True) -> Config:
+def _load_run(basedir: str, name: str) -> Config:
     """Return what is recorded of a run; `error` says what of it is damaged."""
     folder = join(abspath(basedir), name)
     errors: list[str] = []
@@ -3286,15 +3109,11 @@ def _load_run(basedir: str, name: str, with_info: bool = True) -> Config:
             # Sacred writes these only when there is something in them.
             is_optional = filename in ("info.json", "metrics.json")
             if not (is_optional and isinstance(error, FileNotFoundError)):
-                errors.append(f"{filename}: {getattr(error, 'strerror', None) or _one_line(error)}")
+                errors.append(f"{filename}: {_one_line(error)}")
         return {}
 
-    run = {**read("run.json"), "_id": _as_id(name), "dir": folder}
-    run.setdefault("status", None)
-    run["config"] = read("config.json")
-    if with_info:
-        run["info"] = read("info.json")
-    metrics = read("metrics.json")
+    run = {"status": None, **read("run.json"), "_id": _as_id(name), "dir": folder}
+    run["config"], run["info"], metrics = map(read, ("config.json", "info.json", "metrics.json"))
     if not metrics:  # not complete before the end
         metrics, damaged = _read_metric_lines(join(folder, "metrics.jsonl"))
         errors += [f"metrics.jsonl: {damaged} damaged lines"] if damaged else []
@@ -3306,7 +3125,7 @@ def _load_run(basedir: str, name: str, with_info: bool = True) -> Config:
     run["metrics"] = metrics
     if run["status"] in ("QUEUED", "RUNNING") and _is_dead(run):
         if read("run.json").get("status") != run["status"]:  # it has ended meanwhile
-            return _load_run(basedir, name, with_info)
+            return _load_run(basedir, name)
         run["status"] = "DEAD"
     if errors:
         run["error"] = "; ".join(errors)
@@ -3314,44 +3133,32 @@ def _load_run(basedir: str, name: str, with_info: bool = True) -> Config:
 
 
 def load_runs(basedir: Path) -> Iterator[Config]:
-    """Yield one dictionary for each run in a directory, in the order of their ids.
+    """Yield a dictionary for each run in a directory, by id; damaged files are named in `error`.
 
-    Each has `_id` (an int where the directory's name is a number), the fields of run.json,
-    `config`, `info`, `metrics`, `dir`, and `error` if a file is damaged. The status of a run
-    that says RUNNING but whose process is gone is DEAD. Works with pandas:
-    `pandas.DataFrame(load_runs("runs"))`.
+    Each has `_id`, the fields of run.json, `config`, `info`, `metrics` and `dir`.
     """
     return (_load_run(os.fspath(basedir), name) for name in _run_names(os.fspath(basedir)))
 
 
 def _look_up(basedir: str, run_id: str) -> Config:
-    """Return what is recorded of a run, damaged or not.
-
-    Raises:
-        SacredError: there is no such run.
-    """
+    """Return what is recorded of a run, damaged or not; SacredError without one."""
     names = _run_names(basedir) if isdir(basedir) else []
     if run_id not in names:
-        hint = _did_you_mean(run_id, names)
-        raise SacredError(f"there is no run {run_id!r} in {basedir}{hint}")
+        raise SacredError(f"there is no run {run_id!r} in {basedir}")
     return _load_run(basedir, run_id)
 
 
 def _check_startable(run: Config, claim: Config, resume: bool) -> None:
     """Raise SacredError, which says why, unless this process may start or resume a run."""
-    status, owner = run["status"], claim.get("host") or run.get("host") or {}
-    where = f"process {owner.get('pid', '(unknown)')} on {owner.get('hostname', 'some host')}"
-    problem = {
-        (True, "QUEUED"): "is queued; use --start-queued",
-        (True, "RUNNING"): f"is still running: {where}",
-        (True, "COMPLETED"): "has completed; there is nothing to resume",
-        (False, "DEAD"): "has died; use --resume",
-        (False, "QUEUED"): f"is claimed by {where}" if claim else "",
-    }.get((resume, status), "" if resume else f"is not queued; its status is {status}")
-    if "run.json" in run.get("error", "") or "config.json" in run.get("error", ""):
-        problem = f"is damaged: {run['error']}"
-    if problem:
-        raise SacredError(f"run {str(run['_id'])!r} {problem}")
+    status, error = run["status"], run.get("error", "")
+    is_wrong = status in ("QUEUED", "RUNNING", "COMPLETED") if resume else status != "QUEUED"
+    if is_wrong or (claim and not resume) or "run.json" in error or "config.json" in error:
+        owner = claim.get("host") or run.get("host") or {}
+        raise SacredError(
+            f"run {str(run['_id'])!r} is {status}{error and f', {error}'} (process "
+            f"{owner.get('pid')} on {owner.get('hostname')}); --start-queued takes what is queued "
+            "and not claimed, --resume what is neither queued nor running nor completed"
+        )
 
 
 def _record_failure(folder: str, reason: list[str]) -> None:
@@ -3360,7 +3167,7 @@ def _record_failure(folder: str, reason: list[str]) -> None:
     entry = json.loads(_read_file(path))
     entry.update(status="FAILED", fail_trace=reason, stop_time=_iso(_now()))
     _replace_file(path, _json_bytes(entry))
-    _remove_file(join(folder, _QUEUED_MARK))
+    _remove(join(folder, _QUEUED_MARK))
 
 
 def _seconds(run: Config) -> float | None:
@@ -3384,23 +3191,21 @@ def _duration(seconds: float | None) -> str:
 # 13. Command line
 #
 #     python exp.py [COMMAND] [options] [with UPDATE ...] [over SWEEP ...] [options]
-#
-# Arguments in, a request out. Options are a table; argparse does the rest.
 # ======================================================================================
 
 
 class _Option:
-    """One option: its names, the name of its value (none for a flag) and what it does."""
+    """One option; `value` is the name of its value, empty for a flag."""
 
     def __init__(self, short: str | None, long: str, value: str, text: str, function: Any = None):
         self.short, self.long, self.value, self.text = short, long, value, text
         self.dest = long.lstrip("-").replace("-", "_")
-        self.function = function  #: of those that users make
+        self.function = function  # of those that users make
 
 
 def _parse_options(table: str) -> list[_Option]:
-    lines = re.findall(r"(?m)^(-\w|  ) (--[\w-]+) ([A-Z]*) +(.*)$", table)
-    return [_Option(short.strip(), *others) for short, *others in lines]
+    lines = re.findall(r"(?m)^(-\w)? +(--[\w-]+) ([A-Z]*) +(.*)$", table)
+    return [_Option(*line) for line in lines]
 
 
 _OPTIONS = _parse_options("""
@@ -3418,7 +3223,7 @@ _OPTIONS = _parse_options("""
 -l --loglevel LEVEL         DEBUG, INFO, WARNING, ERROR, or a number
 -m --mongo_db DB            record the run in MongoDB: [host:port:]db[.collection]
 -n --name NAME              the name of the experiment for this run
--P --priority N             the priority of a queued run
+-P --priority NUMBER        the priority of a queued run
 -p --print-config           print the configuration first
 -q --queue                  only record the run, to be started later
    --resume ID              go on with a run that failed, was interrupted or died
@@ -3432,15 +3237,13 @@ def _level(text: Any) -> int:
     return int(text) if str(text).isdigit() else int(logging.getLevelName(text.upper()))
 
 
-#: Of options that are not texts: what they are, how to make it of a text, and what fits.
+#: Of values that are no texts, by name: what they are, how to make one of a text, what fits.
 _KINDS: dict[str, tuple[str, Function, Function]] = {
-    **dict.fromkeys(
-        ("--beat-interval", "--watch"), ("positive number of seconds", float, lambda n: n > 0)
-    ),
-    **dict.fromkeys(("--jobs", "--limit"), ("positive number", int, lambda n: n > 0)),
-    "--capture": ("mode (no, sys, fd)", str, ("no", "sys", "fd").__contains__),
-    "--priority": ("number", float, lambda n: True),
-    "--loglevel": ("log level", _level, lambda n: True),
+    "SECONDS": ("positive number of seconds", float, lambda n: n > 0),
+    "N": ("positive number", int, lambda n: n > 0),
+    "NUMBER": ("number", float, lambda n: True),
+    "MODE": ("mode (no, sys, fd)", str, ("no", "sys", "fd").__contains__),
+    "LEVEL": ("log level", _level, lambda n: True),
 }
 
 
@@ -3451,12 +3254,12 @@ def _first_line(doc: str | None) -> str:
 def cli_option(short: str, long: str, is_flag: bool = False) -> Function:
     """Make a function a command-line option, for `Experiment(additional_cli_options=[…])`.
 
-    The function is called as `function(value, run)` before the run starts, with True for
-    the value of a flag, when the option is given. Its docstring is the option's help.
+    If it is given, `function(value, run)` is called before the run starts; a flag's value is
+    True. The docstring is the option's help.
     """
 
     def make(function: Function) -> _Option:
-        value = "" if is_flag else long.lstrip("-").upper()
+        value = "" if is_flag else "VALUE"
         return _Option(short, long, value, _first_line(function.__doc__), function)
 
     return make
@@ -3465,10 +3268,9 @@ def cli_option(short: str, long: str, is_flag: bool = False) -> Function:
 class _Request:
     """What a command line, or a call of `Experiment.run`, asks for."""
 
-    help: str | bool = False  #: True, or the command to explain
     signals: Sequence[str] = ("SIGINT",)  #: those that interrupt the run
-    recorded: Config | None = None  #: the configuration of a run that is started again
-    over: Sequence[list[str]] = ()  #: of a sweep: the words to choose from, for each dimension
+    recorded: Config = {}  #: the configuration of a run that is started again
+    over: Sequence[list[str]] = ()  #: the words to choose from, for each dimension of a sweep
 
     def __init__(
         self,
@@ -3479,11 +3281,10 @@ class _Request:
         info: Config | None = None,
         meta_info: Config | None = None,
     ) -> None:
-        self.command = command
+        self.command, self.options = command, dict(options or {})
         self.updates = _normalise(_nested(updates or {}))  #: those of a command line are `_Typed`
         names = [named_configs] if isinstance(named_configs, str) else named_configs
         self.named_configs = list(names)
-        self.options: Config = dict(options or {})
         self.info, self.meta_info = info or {}, meta_info or {}
 
 
@@ -3491,19 +3292,18 @@ class _Parser(argparse.ArgumentParser):
     """argparse, with its errors as exceptions that name the closest option."""
 
     def error(self, message: str) -> Any:
-        message = re.sub(r"^argument (-\w/)?(?=-)", "option ", message)
         match = re.match(r"unrecognized arguments: ([^\s=]+)", message)
         if match:
             hint = _did_you_mean(match[1], self._option_string_actions)
             message = f"no option {match[1]!r}{hint}"
-        raise _UsageError(f"{message}; see --help")
+        raise _UsageError(message)
 
 
 def _width() -> int | None:
-    """Return the width of the terminal; None where the output goes elsewhere."""
+    """Return the width of the terminal, None without one."""
     try:
-        return os.get_terminal_size(sys.stdout.fileno()).columns or None  # 0 is unknown
-    except (OSError, AttributeError, ValueError):
+        return os.get_terminal_size().columns or None  # 0 is unknown
+    except OSError:
         return None
 
 
@@ -3519,25 +3319,24 @@ def _make_parser(program: str, options: Iterable[_Option], usage: str = "") -> _
         formatter_class=functools.partial(formatter, max_help_position=30, width=width),
     )
     for option in options:
-        kind: Config = {"action": "store_const", "const": True}
-        kind = {"metavar": option.value} if option.value else kind
+        kind: Config = {"metavar": option.value} if option.value else {"action": "store_true"}
         names = filter(None, (option.short, option.long))
-        parser.add_argument(*names, dest=option.dest, help=option.text.replace("%", "%%"), **kind)
+        action = parser.add_argument(*names, help=option.text.replace("%", "%%"), **kind)
+        spelling = f"--{option.dest}"  # `-` and `_` mean the same
+        for name in (spelling, spelling.replace("_", "-")):
+            parser._option_string_actions[name] = action
     parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
     return parser
 
 
 def _divided(words: list[str], word: str) -> tuple[list[str], list[str]]:
     """Return the words before and after a word."""
-    place = words.index(word) if word in words else len(words)
+    place = [*words, word].index(word)
     return words[:place], words[place + 1 :]
 
 
 def _split_values(text: str) -> list[str]:
-    """Split the values of `name=a,b,…` at the commas outside of brackets and quotes.
-
-    `range(…)` stands for its numbers.
-    """
+    """Split at the commas outside of brackets and quotes; `range(…)` stands for its numbers."""
     values: list[str] = []
     part = ""
     for piece in text.split(","):
@@ -3553,7 +3352,7 @@ def _split_values(text: str) -> list[str]:
 
 
 def _parse_updates(words: Iterable[str]) -> tuple[Config, list[str]]:
-    """Return nested updates and the names of named configs or files."""
+    """Return updates by dotted names, and the names of named configs or files."""
     updates: Config = {}
     named: list[str] = []
     for word in words:
@@ -3563,7 +3362,7 @@ def _parse_updates(words: Iterable[str]) -> tuple[Config, list[str]]:
         elif not all(path.split(".")):
             raise _UsageError(f"{word!r} is no update; write name=value or dotted.name=value")
         else:
-            updates = _merge(updates, _nested({path.strip(): _parse_value(text)}))
+            updates[path.strip()] = _parse_value(text)
     return updates, named
 
 
@@ -3580,32 +3379,18 @@ def _parse_sweep(words: Sequence[str]) -> list[list[str]]:
 
 
 def _parse_command_line(argv: Sequence[str], options: Sequence[_Option]) -> _Request:
-    """Return what the arguments (without the program's name) ask for.
-
-    Raises:
-        _UsageError: there is no such option, or the words are in a wrong order.
-    """
-    spellings = {option.dest: option.long for option in options}
-
-    def canonical(word: str) -> str:
-        """Return an option as the table spells it: `-` and `_` mean the same."""
-        name, equals, value = word.partition("=")
-        return spellings.get(name[2:].replace("-", "_"), name) + equals + value
-
-    argv = [canonical(word) if word.startswith("--") else word for word in argv]
+    """Return what the arguments (without the program's name) ask for."""
     given = vars(_make_parser("", options).parse_intermixed_args(argv))
     words: list[str] = given.pop("words")
     before, over = _divided(words, "over")
     before, after = _divided(before, "with")
-    is_help = given.pop("help")
     if before[:1] == ["help"]:
-        is_help, before = True, before[1:]
+        given["help"], before = True, before[1:]
     if before[1:]:
-        raise _UsageError(f"unexpected {before[1]!r}; updates follow the word 'with'; see --help")
+        raise _UsageError(f"unexpected {before[1]!r}; updates follow the word 'with'")
     updates, named = _parse_updates(after)
     request = _Request(before[0] if before else None, updates, named, given)
     request.signals = ("SIGINT", "SIGTERM", "SIGHUP")
-    request.help = is_help and (request.command or True)
     request.over = _parse_sweep(over) if "over" in words else ()
     return request
 
@@ -3620,14 +3405,16 @@ def _check_options(options: Mapping[str, Any], known: Sequence[_Option]) -> Conf
             raise _UsageError(f"no option {name!r}{_did_you_mean(dest, table)}")
         if value is None or value is False:
             continue
-        long = "" if table[dest].function else table[dest].long
-        what, convert, fits = _KINDS.get(long, ("", lambda value: value, lambda value: True))
+        chosen[dest], option = value, table[dest]
+        if option.value not in _KINDS:
+            continue
+        what, convert, fits = _KINDS[option.value]
         try:
             chosen[dest] = convert(value)
             if not fits(chosen[dest]):
                 raise ValueError
         except (TypeError, ValueError):
-            raise _UsageError(f"option {long}: {value!r} is no {what}") from None
+            raise _UsageError(f"option {option.long}: {value!r} is no {what}") from None
     return chosen
 
 
@@ -3657,8 +3444,6 @@ def _die_uncaught(error: BaseException, number: int) -> None:
 
 # ======================================================================================
 # 14. Built-in commands
-#
-# Each experiment has them; they are functions of the module, too, with Sacred's signatures.
 # ======================================================================================
 
 _COLOURS = dict(
@@ -3672,35 +3457,33 @@ _COLOURS = dict(
 
 def _paint(text: str, role: str) -> str:
     """Return a text, coloured where stdout is a terminal."""
-    is_plain = not sys.stdout.isatty() or "NO_COLOR" in os.environ or role not in _COLOURS
-    return text if is_plain else f"\033[{_COLOURS[role]}m{text}\033[0m"
+    is_coloured = role in _COLOURS and sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    return f"\033[{_COLOURS[role]}m{text}\033[0m" if is_coloured else text
 
 
-def _format_table(title: str, rows: Iterable[Sequence[str]]) -> str:
+def _format_table(title: str, rows: Sequence[Sequence[Any]]) -> str:
     """Return a title and indented rows of two aligned columns."""
-    rows = list(rows) or [("none", "")]
-    width = max(len(name) for name, _ in rows)
-    return "\n".join([title, *(f"  {name:<{width}}  {text}".rstrip() for name, text in rows)])
+    width = max((len(name) for name, _ in rows), default=0)
+    lines = [f"  {name:<{width}}  {text or ''}".rstrip() for name, text in rows]
+    return "\n".join([title, *(lines or ["  none"])])
 
 
 def _format_config(config: Config, summary: ConfigSummary) -> str:
     """Return the text of `print_config`."""
-    docs = summary.docs
-    roles = ("modified", "added", "typechanged", "doc")
-    lines = [f"Configuration ({', '.join(_paint(role, role) for role in roles)}):"]
+    docs, roles = summary.docs, ("modified", "added", "typechanged")
+    legend = ", ".join(_paint(role, role) for role in (*roles, "doc"))
+    lines = [f"Configuration ({legend}):"]
     if "" in docs:
         lines.append(_paint(f'  """{docs[""]}"""', "doc"))
 
     def add(entries: Config, prefix: str, margin: str) -> None:
-        branches = {key for key, value in entries.items() if isinstance(value, dict) and value}
-        for key, value in sorted(entries.items(), key=lambda i: (i[0] in branches, str(i[0]))):
-            path = _join(prefix, key)
-            changes = [role for role in roles[:3] if _is_at(path, getattr(summary, role))]
+        for key, value in sorted(entries.items(), key=lambda entry: str(entry[0])):
+            path, below = _join(prefix, key), value if isinstance(value, dict) else {}
+            changes = [role for role in roles if _is_at(path, getattr(summary, role))]
             comment = _paint(f"  # {docs[path]}", "doc") if path in docs else ""
-            text = f"{margin}{key}:" if key in branches else f"{margin}{key} = {value!r}"
+            text = f"{margin}{key}:" if below else f"{margin}{key} = {value!r}"
             lines.append(_paint(text, changes[-1] if changes else "") + comment)
-            if key in branches:
-                add(value, path, margin + "  ")
+            add(below, path, margin + "  ")
 
     add(config, "", "  ")
     return "\n".join(lines)
@@ -3713,9 +3496,9 @@ def print_config(_run: Run) -> None:
 
 def print_dependencies(_run: Run) -> None:
     """Print the packages and source files that a run would record."""
-    info = _run.collect_facts(None)
-    packages = (dependency.split("==") for dependency in info["dependencies"])
-    print(_format_table("Dependencies:", [(name, f"== {version}") for name, version in packages]))
+    info = _run.collect_facts({})
+    packages = [(name.replace("==", " == "), "") for name in info["dependencies"]]
+    print(_format_table("Dependencies:", packages))
     print(_format_table("\nSources:", info["sources"]))
 
 
@@ -3725,35 +3508,23 @@ def print_named_configs(ingredient: Any) -> Function:
     def print_named_configs() -> None:
         """Print the named configs."""
         named = ingredient.gather_named_configs()
-        docs = [(name, _first_line(source.doc)) for name, source in named]
-        print(_format_table("Named Configurations:", [(n, d and f"# {d}") for n, d in docs]))
+        rows = [(name, source.doc and f"# {_first_line(source.doc)}") for name, source in named]
+        print(_format_table("Named Configurations:", rows))
 
     return print_named_configs
 
 
 def save_config(_config: Config, _log: Any, config_filename: str = "config.json") -> None:
-    """Write the configuration to config.json, or `config_filename`.
-
-    Raises:
-        ConfigError: the name ends neither in .json nor in .yaml.
-    """
-    config = _jsonable({key: v for key, v in _config.items() if key != "config_filename"})
-    if config_filename.endswith((".yaml", ".yml")):
-        yaml = _import("yaml", "YAML needs PyYAML; pip install PyYAML")
-        data = yaml.safe_dump(config).encode()
-    elif config_filename.endswith(".json"):
-        data = _json_bytes(config)
-    else:
-        raise ConfigError(f"choose a name that ends in .json or .yaml, not {config_filename!r}")
-    _replace_file(abspath(config_filename), data)
+    """Write the configuration, as JSON, to config.json or `config_filename`."""
+    config = {key: value for key, value in _config.items() if key != "config_filename"}
+    _replace_file(abspath(config_filename), _json_bytes(_jsonable(config)))
     print(f"Saved the configuration in {config_filename}")
 
 
 # ======================================================================================
 # 15. Ingredient
 #
-# Holds what users register. It has configuration, captured functions and commands of its own,
-# at its path; an experiment (section 18) is one that can be run, with its entries at the root.
+# Holds what users register; an experiment (section 18) is one with its entries at the root.
 # ======================================================================================
 
 
@@ -3773,10 +3544,10 @@ class Ingredient:
 
     Args:
         path: its name; its entries are at this (dotted) path of the configuration.
-        ingredients: other ingredients that this one uses.
+        ingredients: those that this one uses.
         interactive: allow the definition in a notebook, a REPL or `python -c`.
         base_dir: the directory whose modules are sources; that of the defining file by default.
-        save_git_info: whether commit, changes and URL of its git repository are recorded.
+        save_git_info: whether to record commit, changes and URL of the git repository.
     """
 
     def __init__(
@@ -3788,6 +3559,7 @@ class Ingredient:
         save_git_info: bool = True,
     ) -> None:
         self.path, default_dir = self._locate(path, interactive)
+        self._top = self.path  # where its own entries are
         self.base_dir = abspath(base_dir or default_dir)
         self.logger: Any = logging.getLogger(self.path)  #: that of its runs; may be set
         self.ingredients = list(ingredients)
@@ -3804,33 +3576,18 @@ class Ingredient:
         self._extra_packages: Config = {}
         self._folder: Any = None  # a temporary one, for a notebook's cells
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.path!r})"
-
     # -- decorators ----------------------------------------------------------------------
 
     @_optional_call
     def capture(self, function: Any, prefix: str | None = None) -> Any:
-        """Fill the missing parameters of a function from the configuration.
-
-        Args:
-            prefix: the dotted path of the dictionary to fill from, instead of all entries.
-        """
+        """Fill missing parameters of a function from the configuration, or from `prefix` in it."""
         captured = _capture(function, prefix)
-        plain = getattr(captured, "__func__", captured)
-        self.captured_functions.append(plain)
-        if self.current_run in _active:  # a function that is captured while a run goes on
-            self.current_run.bind(self, plain)
+        self.captured_functions.append(getattr(captured, "__func__", captured))
         return captured
 
     @_optional_call
     def command(self, function: Any, prefix: str | None = None, unobserved: bool = False) -> Any:
-        """Make a function a command that can be run by its name.
-
-        Args:
-            prefix: as for `capture`.
-            unobserved: whether runs of the command are never recorded.
-        """
+        """Make a function a command; if `unobserved`, its runs are never recorded."""
         captured = self.capture(function, prefix=prefix)
         captured.unobserved = unobserved
         self.commands[function.__name__] = captured
@@ -3838,13 +3595,7 @@ class Ingredient:
 
     @_optional_call
     def config(self, function: Function) -> ConfigScope:
-        """Make the local variables of a function entries of the configuration.
-
-        Returns the scope, which can be called to see the entries that it makes.
-
-        Raises:
-            InvalidConfigError: it returns a value, yields, or its source is not available.
-        """
+        """Make the local variables of a function entries; return the scope, which can be called."""
         scope = ConfigScope(function)
         self.configurations.append(scope)
         return scope
@@ -3857,11 +3608,7 @@ class Ingredient:
 
     @_optional_call
     def config_hook(self, function: Function) -> Any:
-        """Call `function(config, command_name, logger)` when the configuration is complete.
-
-        It gets a copy of the whole configuration so far, and returns updates as a dictionary
-        (relative to the ingredient), or None.
-        """
+        """Call `function(config, command_name, logger)`, which returns updates or None."""
         self.config_hooks.append(function)
         return function
 
@@ -3880,11 +3627,7 @@ class Ingredient:
     # -- registration --------------------------------------------------------------------
 
     def add_config(self, /, cfg_or_file: Any = None, **entries: Any) -> None:
-        """Add a dictionary, config file or keyword arguments as entries.
-
-        Raises:
-            ConfigError: a value cannot be stored, or the file cannot be read.
-        """
+        """Add a dictionary, config file or keyword arguments as entries; may raise ConfigError."""
         self.configurations.append(_source(cfg_or_file, entries))
 
     def add_named_config(self, name: str, cfg_or_file: Any = None, **entries: Any) -> None:
@@ -3892,11 +3635,7 @@ class Ingredient:
         self.named_configs[name] = _source(cfg_or_file, entries)
 
     def add_source_file(self, filename: Path) -> None:
-        """Record a file as one of the experiment's sources.
-
-        Raises:
-            FileNotFoundError: there is no such file.
-        """
+        """Record a file, which must exist, as one of the experiment's sources."""
         os.stat(filename)
         self._extra_sources.add(realpath(filename))
 
@@ -3907,11 +3646,7 @@ class Ingredient:
     # -- what is registered --------------------------------------------------------------
 
     def traverse_ingredients(self) -> Iterator[tuple[Ingredient, int]]:
-        """Yield this ingredient and those below, each with its depth.
-
-        Raises:
-            CircularDependencyError: an ingredient uses itself; the message has the path.
-        """
+        """Yield this ingredient and those below, each with its depth."""
 
         def visit(part: Ingredient, users: tuple[Ingredient, ...]) -> Iterator[Any]:
             if part in users:
@@ -3925,32 +3660,26 @@ class Ingredient:
 
     def gather_commands(self) -> Iterator[tuple[str, Any]]:
         """Yield (dotted name, function) of all commands, those of ingredients included."""
-        return ((_join(top, name), command) for top, name, command in self._gather("commands"))
+        return (found[:2] for found in self._gather("commands"))
 
     def gather_named_configs(self) -> Iterator[tuple[str, Any]]:
         """Yield (dotted name, config) of all named configs, those of ingredients included."""
-        return ((_join(top, name), source) for top, name, source in self._gather("named_configs"))
+        return (found[:2] for found in self._gather("named_configs"))
 
     def get_experiment_info(self) -> Config:
         """Return name, base_dir, mainfile, sources, packages and repositories, as recorded."""
         repositories = _ask_git(self.base_dir)[0] if self.save_git_info else []
-        return {**_collect_experiment(self), "repositories": repositories}
+        return {**_collect_experiment(self, {}), "repositories": repositories}
 
-    # ------------------------------------------------------------------------------------
-
-    def _parts(self) -> list[Ingredient]:
-        """Return the ingredients, each once, those used before their users; this one last."""
+    def _parts(self) -> dict[Ingredient, str]:
+        """Return the ingredients, those used before their users, and where their entries are."""
         found = sorted(self.traverse_ingredients(), key=lambda found: -found[1])
-        return list(dict.fromkeys(part for part, _ in found))
+        return {part: self._top if part is self else part.path for part, _ in found}
 
-    def _prefix_of(self, part: Ingredient) -> str:
-        """Return the path of an ingredient's names and entries."""
-        return part.path
-
-    def _gather(self, kind: str) -> Iterator[tuple[str, str, Any]]:
-        for part in self._parts():
+    def _gather(self, kind: str) -> Iterator[tuple[str, Any, str]]:
+        for part, top in self._parts().items():
             for name, thing in getattr(part, kind).items():
-                yield self._prefix_of(part), name, thing
+                yield _join(top, name), thing, top
 
     def _locate(self, path: str, interactive: bool) -> tuple[str, str]:
         """Find the file that defines this ingredient; return a name and a directory."""
@@ -3969,8 +3698,8 @@ class Ingredient:
         if interactive and path:
             return path, os.getcwd()
         raise SacredError(
-            "an experiment is recorded with its source file, and in a REPL, notebook or "
-            "python -c there is none; pass interactive=True and a name to go without"
+            "a REPL, notebook or python -c has no source file to record; pass interactive=True "
+            "and a name to go without"
         )
 
     def _save_cells(self) -> Sequence[str]:
@@ -3988,12 +3717,8 @@ class Ingredient:
         return [path]
 
 
-def _collect_experiment(part: Ingredient, known: Config | None = None) -> Config:
-    """Return name, base_dir, mainfile, sources and packages of an experiment.
-
-    Args:
-        known: what was collected before; its sources stay what they were.
-    """
+def _collect_experiment(part: Ingredient, known: Config) -> Config:
+    """Return what is recorded of an experiment; sources that are known already stay so."""
     base, parts = realpath(part.base_dir), part._parts()
     imported, others = _imported_files(base)
     sources = {part.mainfile}.union(*(p._extra_sources for p in parts))
@@ -4009,22 +3734,26 @@ def _collect_experiment(part: Ingredient, known: Config | None = None) -> Config
             packages.update(_packages(None if which == "pkg" else others))
     for other in parts:
         packages.update(other._extra_packages)
-    digests = dict(known["sources"] if known else ())
+    digests = dict(known.get("sources", ()))
     for path in filter(None, sources):
         with suppress(OSError):
             digests.setdefault(relpath(path, base), _file_md5(path))
-    facts: Config = {"name": part.path, "repositories": [], **(known or {}), "base_dir": base}
-    facts["mainfile"] = part.mainfile and relpath(part.mainfile, base)
-    facts["dependencies"] = sorted(f"{name}=={version}" for name, version in packages.items())
-    return {**facts, "sources": [*map(list, sorted(digests.items()))]}
+    return {
+        "name": part.path,
+        "repositories": [],
+        **known,
+        "base_dir": base,
+        "mainfile": part.mainfile and relpath(part.mainfile, base),
+        "dependencies": sorted(f"{name}=={version}" for name, version in packages.items()),
+        "sources": [*map(list, sorted(digests.items()))],
+    }
 
 
 # ======================================================================================
 # 16. From a request to a run
 #
-# `_prepare` makes a run of an experiment and a request; `_execute` binds the captured functions
-# to it and runs it. A queued run is started, and another resumed, by asking again: the request
-# is made anew of what run.json has, and resolved; what comes out other than recorded is fixed.
+# A queued run is started, and another resumed, by asking again: the request is made anew of
+# what run.json has, and resolved; what comes out other than recorded is fixed.
 # ======================================================================================
 
 #: The environment variable by which a worker passes its claim on to the process of the run.
@@ -4045,8 +3774,8 @@ def _one_at_a_time(logger: Any) -> Iterator[None]:
     """Refuse a second thread; show log records, unless the program has set up logging itself."""
     if not _running.acquire(blocking=False):
         raise SacredError(
-            "another thread of this process is running an experiment; runs share the "
-            "process's output and captured functions, so use a process for each"
+            "another thread is running an experiment; they would share output and captured "
+            "functions, so use a process for each"
         )
     try:
         if not logger.hasHandlers():
@@ -4071,42 +3800,34 @@ def _find_command(ex: Any, name: str | None) -> Any:
     raise _UsageError(f"{problem} (commands: {', '.join(commands)}; 'with' precedes updates)")
 
 
-def _find_named(ex: Any, name: str) -> tuple[Keys, Any]:
-    """Return (place of the ingredient, source) for the name of a named config or file."""
-    known = {_join(top, n): (_split(top), source) for top, n, source in ex._gather("named_configs")}
-    if name in known:
-        return known[name]
-    if isfile(name):
-        return (), _read_config_file(name)
-    raise NamedConfigNotFoundError(
-        f"no named config or config file {name!r}{_did_you_mean(name, known)} "
-        f"(known: {', '.join(known) or 'none'})"
-    )
-
-
-def _used_entries(ex: Any, command: Any) -> set[str]:
+def _used_entries(ex: Any) -> set[str]:
     """Return the dotted paths that parameters of scopes and captured functions can name."""
     used = set()
-    for part in ex._parts():
-        top = ex._prefix_of(part)
+    for part, top in ex._parts().items():
         for source in part.configurations:
             used |= {_join(top, name) for name in getattr(source, "parameters", ())}
         for captured in part.captured_functions:
-            if captured is command or captured.__module__ != __name__:  # no built-in command
-                used |= {_join(top, captured.prefix or "", name) for name in captured.uses}
-    return used - {part.path for part in ex._parts()}
+            used |= {_join(top, captured.prefix or "", name) for name in captured.uses}
+    return used - {*ex._parts().values()}
 
 
 def _resolve_request(
     ex: Any, request: _Request, command: str, logger: Any
 ) -> tuple[Config, ConfigSummary, list[str]]:
     """Return configuration, summary, and notes on what differs from the record."""
-    chosen = [_find_named(ex, name) for name in request.named_configs]
-    layers = [(_split(ex._prefix_of(p)), p.configurations, p.config_hooks) for p in ex._parts()]
+    known = {name: (_split(top), source) for name, source, top in ex._gather("named_configs")}
+    chosen = []
+    for name in request.named_configs:
+        if name not in known and not isfile(name):
+            hint = f"{_did_you_mean(name, known)} (known: {', '.join(known) or 'none'})"
+            raise NamedConfigNotFoundError(f"no named config or config file {name!r}{hint}")
+        chosen.append(known.get(name) or ((), _read_config_file(name)))
+    parts = ex._parts().items()
+    layers = [(_split(top), part.configurations, part.config_hooks) for part, top in parts]
     recorded = request.recorded
-    updates = _merge(request.updates, recorded or {})
+    updates = _merge(request.updates, recorded)
     config, summary = _resolve(layers, updates, chosen, command, logger)
-    if recorded is None:
+    if not recorded:
         return config, summary, []
     new = [_join(*k) for k, _ in _leaves(config) if _get(recorded, k, _ABSENT) is _ABSENT]
     other = summary.modified.difference(request.meta_info["modified"], ["seed"])
@@ -4120,27 +3841,26 @@ def _resolve_request(
 def _basedir(ex: Any, options: Config) -> str:
     """Return the directory of runs that a command line means."""
     known = [observer.basedir for observer in ex.observers if hasattr(observer, "basedir")]
-    folder: Path | None = options.get("file_storage", next(iter(known), None))
-    if folder is None:
+    if "file_storage" not in options and not known:
         raise _UsageError("this needs the directory of the runs: add -F DIR")
+    folder: Path = options.get("file_storage") or known[0]
     return abspath(folder)
 
 
 def _observers(ex: Any, options: Config) -> list[Any]:
     """Return the observers of the experiment, and those that the options add."""
     observers = list(ex.observers)
-    folder, database = options.get("file_storage"), options.get("mongo_db")
     known = [realpath(getattr(observer, "basedir", "")) for observer in observers]
-    if folder is not None and realpath(folder) not in known:
-        observers.append(FileStorageObserver(folder))
-    if database is not None:
-        observers.append(MongoObserver(**_parse_mongo(database)))
+    if "file_storage" in options and realpath(options["file_storage"]) not in known:
+        observers.append(FileStorageObserver(options["file_storage"]))
+    if "mongo_db" in options:
+        observers.append(MongoObserver(**_parse_mongo(options["mongo_db"])))
     return observers
 
 
 def _meta_info(ex: Any, request: _Request, options: Config, config: Config) -> Config:
     """Return what is recorded of how the run was asked for: with it, it can be asked again."""
-    given = {o.long: options[o.dest] for o in ex._options() if o.dest in options}
+    given = {o.long: options[o.dest] for o in ex._options if o.dest in options}
     if "--mongo_db" in given:
         given["--mongo_db"] = re.sub("://.*@", "://***@", given["--mongo_db"])
     updates = _merge(  # as they have come out
@@ -4163,21 +3883,20 @@ def _check_run(ex: Any, run: Run, options: Config) -> None:
     if not (run.observers or run.unobserved or run.debug):
         run.run_logger.warning("No observers have been added to this run")
     if "enforce_clean" in options:
-        sources = [name for name, _ in _collect_experiment(ex)["sources"]]
+        sources = [name for name, _ in _collect_experiment(ex, {})["sources"]]
         if _output_of("git", "-C", ex.base_dir, "status", "--porcelain", *sources) != "":
             raise SacredError(f"--enforce_clean: {ex.base_dir} has uncommitted changes")
 
 
 def _prepare(ex: Any, request: _Request) -> Run:
     """Return a run that is ready to be executed: configuration resolved, options applied."""
-    options = _check_options(request.options, ex._options())
+    options = _check_options(request.options, ex._options)
     if {"resume", "start_queued"} & options.keys():
         return _prepare_again(ex, request, options)
-    if ex.option_hooks:
-        shown = {o.long: options.get(o.dest, None if o.value else False) for o in ex._options()}
-        for hook in ex.option_hooks:
-            hook(options=shown)
-        options = _check_options(shown, ex._options())
+    shown = {o.long: options.get(o.dest, None if o.value else False) for o in ex._options}
+    for hook in ex.option_hooks:
+        hook(options=shown)
+    options = _check_options(shown, ex._options)
     name, command = _find_command(ex, request.command)
     own_name = options.get("name", ex.path)
     logger = logging.getLogger(own_name) if "name" in options else ex.logger
@@ -4185,9 +3904,9 @@ def _prepare(ex: Any, request: _Request) -> Run:
         logger.setLevel(options["loglevel"])
     config, summary, notes = _resolve_request(ex, request, name, logger)
     if "force" not in options:
-        _check_additions(summary, config, _used_entries(ex, command), request.updates, logger)
+        _check_additions(summary, config, _used_entries(ex), request.updates, logger)
 
-    parts = [] if command.__module__ == __name__ else ex._parts()
+    parts = () if command.__module__ == __name__ else ex._parts()
     changed = sorted({*summary.added, *summary.modified, *summary.typechanged})
     unobserved = "unobserved" in options or command.unobserved
     meta = _meta_info(ex, request, options, config)
@@ -4216,8 +3935,8 @@ def _prepare(ex: Any, request: _Request) -> Run:
         if option.dest in options:
             option.function(options[option.dest], run)
     run.observers = _by_priority(run.observers)
-    mode = options.get("capture", SETTINGS.CAPTURE_MODE)
-    run.capture_mode = mode or (None if run.observers else "no")
+    automatic = None if run.observers else "no"
+    run.capture_mode = options.get("capture", SETTINGS.CAPTURE_MODE) or automatic
     _check_run(ex, run, options)
     if "print_config" in options:
         print_config(run)
@@ -4228,15 +3947,13 @@ def _prepare_again(ex: Any, request: _Request, options: Config) -> Run:
     """Return a run that was queued, or is to be resumed: it goes on in its own directory."""
     is_more = request.command or request.updates or request.named_configs
     if is_more or {"unobserved", "queue", "id"} & options.keys():
-        raise _UsageError(
-            "--resume and --start-queued take a run as it is recorded; leave the rest"
-        )
+        raise _UsageError("--resume and --start-queued take a run as it is recorded")
     resume, basedir = "resume" in options, _basedir(ex, options)
     run_id = str(options.pop("resume" if resume else "start_queued"))
     # The claim first: whoever changes the record after this has made another one before.
     number, claim = _newest_claim(join(basedir, run_id))
     stored = _look_up(basedir, run_id)
-    is_workers = os.environ.pop(_CLAIM_VARIABLE, None) == f"{number} {stored['dir']}"
+    is_workers = os.environ.pop(_CLAIM_VARIABLE, "") == join(stored["dir"], f".claim-{number}")
     if not is_workers:
         _check_startable(stored, claim, resume)
     meta, name = stored["meta"], stored["experiment"]["name"]
@@ -4248,17 +3965,17 @@ def _prepare_again(ex: Any, request: _Request, options: Config) -> Run:
         raise SacredError(f"run {run_id!r} has been claimed by another process just now")
     try:
         kept = {n: v for n, v in given.items() if n not in _PASSING_OPTIONS and "***" not in str(v)}
-        options = {**_check_options(kept, ex._options()), **options}
+        options = {**_check_options(kept, ex._options), **options}
         updates = {**meta["config_updates"], "seed": stored["config"]["seed"]}
         meta = {**meta, "worker": claim["host"]} if is_workers else meta
-        named = meta["named_configs"]
-        again = _Request(stored["command"], updates, named, options, stored["info"], meta)
+        named, info = meta["named_configs"], stored["info"]
+        again = _Request(stored["command"], updates, named, options, info, meta)
         again.signals, again.recorded = request.signals, stored["config"]
         run = _prepare(ex, again)
     except BaseException as error:
         if isinstance(error, ConfigError) and stored["status"] == "QUEUED":
             _record_failure(stored["dir"], [_one_line(error)])
-        _remove_file(path)
+        _remove(path)
         raise
     run._id, run.goes_on_in, run.claim = run_id, stored["dir"], path
     run.resumed = resume and bool(stored.get("start_time"))
@@ -4271,40 +3988,30 @@ def _execute(ex: Any, run: Run) -> None:
     """Run it, with the captured functions bound to it; nested runs give them back."""
     if run.observers and not run.host_info:
         repositories, run.diff = _ask_git(ex.base_dir) if ex.save_git_info else ([], "")
-        run.experiment_info = {**run.collect_facts(None), "repositories": repositories}
+        run.experiment_info = {**run.collect_facts({}), "repositories": repositories}
         run.host_info = _collect_host(ex.additional_host_info)
-    parts = ex._parts()
-    outer = [(part, part.current_run) for part in parts]
-    bound: list[tuple[Any, Any]] = []  # what binds captured functions, and to what they were
+    undo: list[Function] = []
     config = _read_only(run.config) if SETTINGS.CONFIG.READ_ONLY_CONFIG else run.config
-
-    def bind(part: Any, captured: Any) -> None:
-        bound.append((captured.bind, captured.bind(_context(ex, run, config, part, captured))))
-
-    run.bind = bind
     _active.append(run)
     try:
-        for part in parts:
+        for part, top in ex._parts().items():
+            undo.append(functools.partial(setattr, part, "current_run", part.current_run))
             part.current_run = run
             for captured in part.captured_functions:
-                bind(part, captured)
+                outer = captured.bind(_context(ex, run, config, top, captured))
+                undo.append(functools.partial(captured.bind, outer))
         _seed_all(run.config["seed"])
         run()
     finally:
         _active.remove(run)
-        if _active:
-            for part, before in outer:
-                part.current_run = before
-            for bind_again, context in reversed(bound):
-                bind_again(context)
-        bound.clear()  # or each run would keep the one before it alive
+        for give_back in reversed(undo) if _active else ():
+            give_back()
         if run.claim and run.dir is None:  # it has not begun: leave it to others
-            _remove_file(run.claim)
+            _remove(run.claim)
 
 
-def _context(ex: Any, run: Run, config: Config, part: Any, captured: Any) -> _Context:
+def _context(ex: Any, run: Run, config: Config, top: str, captured: Any) -> _Context:
     """Return what a captured function of an ingredient is filled from in a run."""
-    top = ex._prefix_of(part)
     entries = _get(config, _split(_join(top, captured.prefix or "")))
     if not isinstance(entries, dict):
         entries = {}  # a call, if there is one, will miss what it needs
@@ -4319,10 +4026,8 @@ def _report(error: BaseException, program: str) -> None:
     """Print why a command line failed, to stderr."""
     frames = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
     if isinstance(error, SacredError) and Run._call_main.__code__ not in frames:
-        message = _one_line(error)
-        if isinstance(error, (ConfigError, _UsageError)) and not message.endswith("--help"):
-            message += "; see --help"
-        print(f"{program}: error: {message}", file=sys.stderr)
+        hint = "; see --help" if isinstance(error, (ConfigError, _UsageError)) else ""
+        print(f"{program}: error: {_one_line(error)}{hint}", file=sys.stderr)
     elif not isinstance(error, SacredInterrupt):  # of which the log has told
         print("".join(_format_failure(error)), end="", file=sys.stderr)
 
@@ -4333,17 +4038,17 @@ _USAGE = """%(prog)s [COMMAND] [options] [with UPDATE ...] [over NAME=VALUE,VALU
 UPDATE is dotted.name=value, a named config, or a config file."""
 
 
-def _usage(ex: Any, program: str, command: str | bool) -> str:
+def _usage(ex: Any, program: str, command: str | None) -> str:
     """Return the help text: of the command line, or of one command if given by name."""
-    if isinstance(command, str) and command != "help":
+    if command:
         name, function = _find_command(ex, command)
         return f"{name}{_signature(function)}\n\n{inspect.getdoc(function) or '(no documentation)'}"
-    parser = _make_parser(program, ex._options(), _USAGE)
+    parser = _make_parser(program, ex._options, _USAGE)
     parser.description = inspect.cleandoc(ex.doc or "")
     commands = [(name, _first_line(f.__doc__)) for name, f in ex.gather_commands()]
     named = [(name, _first_line(source.doc)) for name, source in ex.gather_named_configs()]
-    tables = _format_table("commands:", commands), _format_table("named configs:", named)
-    parser.epilog = "\n\n".join(tables)
+    parser.epilog = _format_table("commands:", commands) + "\n\n"
+    parser.epilog += _format_table("named configs:", named)
     return parser.format_help().rstrip()
 
 
@@ -4365,13 +4070,13 @@ class _Worker:
     only: Config = {}  #: id → name of the runs to start; all by default
     options: Sequence[str] = ()  #: for the runs' command lines
     signal = 0  #: the one that has stopped the worker
+    _waiting = _done = _failed = 0  # how many runs
 
     def __init__(self, basedir: str, **attributes: Any) -> None:
         self.basedir = abspath(basedir)
         vars(self).update(attributes)
         self._tried: set[str] = set()  # not to be tried again
         self._processes: Config = {}  # of the runs that go on, with claim and standard error
-        self._waiting, self._done, self._has_failed = 0, 0, False
 
     def work(self) -> int:
         """Start runs until none is left; return 1 if any failed, else 0."""
@@ -4386,20 +4091,18 @@ class _Worker:
             signal.signal(number, handler)
         if self.signal:
             _die_of(self.signal)
-        return int(self._has_failed)
-
-    # ------------------------------------------------------------------------------------
+        return int(self._failed > 0)
 
     def _interrupt(self, number: int, frame: Any) -> None:
         """Pass a signal on to the runs; start no more."""
         self.signal = number
-        for process, *_ in list(self._processes.values()):
+        for process, *_ in self._processes.values():
             process.send_signal(number)
 
     def _is_full(self) -> bool:
         """Tell whether no more runs are to be started, now or ever."""
         is_over = self.signal or len(self._tried) == self.limit
-        return bool(is_over) or len(self._processes) == self.jobs
+        return bool(is_over or len(self._processes) == self.jobs)
 
     def _wait(self) -> None:
         """Wait until a run has ended, or it is time to look for more."""
@@ -4414,41 +4117,39 @@ class _Worker:
     def _start_next(self) -> bool:
         """Claim the run that is next and start its process; False if there is none."""
         found = []
-        for name in set(self.only or os.listdir(self.basedir)) - self._tried:
+        for name in set(self.only or _run_names(self.basedir)) - self._tried:
             with suppress(OSError):
-                priority = _read_file(join(self.basedir, name, _QUEUED_MARK))
-                found.append((-float(priority or 0), _id_order(name), "QUEUED"))
-        if self.retry_dead:
-            dead = (run for run in load_runs(self.basedir) if run["status"] == "DEAD")
-            names = {str(run["_id"]) for run in dead} - self._tried
-            found += [(0.0, _id_order(name), "DEAD") for name in names]
+                is_dead = self.retry_dead and _load_run(self.basedir, name)["status"] == "DEAD"
+                priority = not is_dead and _read_file(join(self.basedir, name, _QUEUED_MARK))
+                found.append((-float(priority or 0), _id_order(name)))
         self._waiting = max(len(found) - 1, 0)
-        for _, (*_, name), status in sorted(found):
+        for _, (*_, name) in sorted(found):
             folder = join(self.basedir, name)
             number, _ = _newest_claim(folder)  # before the record, which may change until then
             run = _load_run(self.basedir, name)
-            is_free = run["status"] == status and (not number or status == "DEAD")
+            is_queued = run["status"] == "QUEUED" and not number
+            is_free = self.retry_dead if run["status"] == "DEAD" else is_queued
             claim = _claim(folder, number + 1) if is_free else None
             if claim:
                 self._tried.add(name)
                 try:
-                    self._start(run, name, claim, f"{number + 1} {folder}")
+                    self._start(run, name, claim)
                 except BaseException:
-                    _remove_file(claim)
+                    _remove(claim)
                     raise
                 return True
         return False
 
-    def _start(self, run: Config, name: str, claim: str, passed: str) -> None:
+    def _start(self, run: Config, name: str, claim: str) -> None:
         import subprocess
         import tempfile
 
         experiment, meta = run["experiment"], run["meta"]
-        environment = {**os.environ, _CLAIM_VARIABLE: passed}
+        environment = {**os.environ, _CLAIM_VARIABLE: claim}
         program = [join(experiment["base_dir"], experiment["mainfile"] or "")]
         if "module" in meta:
             program = ["-m", meta["module"]]
-            paths = filter(None, (experiment["base_dir"], os.environ.get("PYTHONPATH")))
+            paths = experiment["base_dir"], os.environ.get("PYTHONPATH", "")
             environment["PYTHONPATH"] = os.pathsep.join(paths)
         start = "--resume" if run["status"] == "DEAD" else "--start-queued"
         words = [*program, start, name, "-F", self.basedir, *self.options]
@@ -4472,7 +4173,7 @@ class _Worker:
         run = _load_run(self.basedir, name)
         is_ours = claim.endswith(f".claim-{_newest_claim(folder)[0]}")
         if is_ours and self.signal:  # the process has not begun the run
-            _remove_file(claim)  # leave it to others
+            _remove(claim)  # leave it to others
         elif is_ours and run["status"] == "QUEUED":
             log.seek(0)
             said = log.read().decode("utf-8", "replace").splitlines(keepends=True)
@@ -4480,7 +4181,7 @@ class _Worker:
             run = _load_run(self.basedir, name)
         log.close()
         self._done += 1
-        self._has_failed = self._has_failed or run["status"] != "COMPLETED"
+        self._failed += run["status"] != "COMPLETED"
         called = f" ({self.only[name]})" if name in self.only else ""
         trace, left = run.get("fail_trace"), self._waiting + len(self._processes)
         why = f": {trace[-1] if trace else run.get('result') or ''}"[:500].rstrip(": \n")
@@ -4489,52 +4190,49 @@ class _Worker:
             print(f"{text} [{self._done} done, {left} left]", flush=True)
 
 
-def _sweep_points(ex: Any, request: _Request, options: Config, basedir: str) -> list[Any]:
-    """Return run and name of each point of a sweep that is to be run; check them all."""
-
-    def key(run: Config, with_seed: bool) -> str:
-        entries = {k: v for k, v in run["config"].items() if with_seed or k != "seed"}
-        return _json_text(_jsonable([run["experiment"]["name"], run["command"], entries]))
-
-    runs = load_runs(basedir) if "skip_done" in options and isdir(basedir) else ()
-    completed = [run for run in runs if run["status"] == "COMPLETED"]
-    done = {key(run, with_seed) for run in completed for with_seed in (True, False)}
-    points = []
-    for words in itertools.product(*request.over):
-        more, names = _parse_updates(words)
-        updates, named = _merge(request.updates, more), [*request.named_configs, *names]
-        run = _prepare(ex, _Request(request.command, updates, named, {**options, "queue": True}))
-        facts = {"name": options.get("name", ex.path)}
-        point = {"config": run.config, "command": run.meta_info["command"], "experiment": facts}
-        if key(point, "seed" in run.config_modifications.modified) not in done:
-            points.append((run, " ".join(words)))
-    return points
-
-
 def _sweep(ex: Any, request: _Request) -> int:
-    """Queue a run for each point of a sweep and start them; return the exit code."""
-    options = _check_options(request.options, ex._options())
+    """Queue a run for each point of a sweep, once all are checked, and start them."""
+
+    def key(name: str, command: str, config: Config, with_seed: bool) -> str:
+        entries = {k: v for k, v in config.items() if with_seed or k != "seed"}
+        return _json_text(_jsonable([name, command, entries]))
+
+    options = _check_options(request.options, ex._options)
     basedir = _basedir(ex, options)
     if "id" in options:
         raise _UsageError("'over' makes runs with ids of their own; leave out --id")
-    points = _sweep_points(ex, request, options, basedir)
+    runs = load_runs(basedir) if "skip_done" in options and isdir(basedir) else ()
+    done = {
+        key(run["experiment"]["name"], run["command"], run["config"], with_seed)
+        for run in runs
+        if run["status"] == "COMPLETED"
+        for with_seed in (True, False)
+    }
+    points = []
+    for words in itertools.product(*request.over):
+        more, names = _parse_updates(words)
+        updates, named = _merge(request.updates, _nested(more)), [*request.named_configs, *names]
+        run = _prepare(ex, _Request(request.command, updates, named, {**options, "queue": True}))
+        is_seeded = "seed" in run.config_modifications.modified
+        name, command = options.get("name", ex.path), run.meta_info["command"]
+        if key(name, command, run.config, is_seeded) not in done:
+            points.append((run, " ".join(words)))
     again = f"python {relpath(__file__)} work {relpath(basedir)}"
     ex.logger.info("Queuing %d runs; those that will wait are started by: %s", len(points), again)
     for run, _ in points:
-        first = points[0][0]
+        first = points[0][0]  # the facts are the same for all
         run.experiment_info, run.host_info = first.experiment_info, first.host_info
+        run.diff = first.diff
         _execute(ex, run)
     only = {str(run._id): words for run, words in points}
     if "queue" in options or not only:
         return 0
-    more = ["-m", options["mongo_db"]] if "mongo_db" in options else []
-    return _Worker(basedir, jobs=options.get("jobs", 1), only=only, options=more).work()
+    mongo = ["-m", options["mongo_db"]] if "mongo_db" in options else []
+    return _Worker(basedir, jobs=options.get("jobs", 1), only=only, options=mongo).work()
 
 
 # ======================================================================================
 # 18. Experiment
-#
-# What users see of all this: decorators, `run`, `queue` and `run_commandline`.
 # ======================================================================================
 
 
@@ -4552,14 +4250,9 @@ class Experiment(Ingredient):
     """An experiment: configuration, functions, commands, and where their runs are recorded.
 
     Args:
-        name: the experiment's name; that of its file by default.
-        ingredients, interactive, base_dir, save_git_info: see `Ingredient`.
+        name: that of its file by default; for the others see `Ingredient`.
         additional_host_info: functions made by `host_info_gatherer`.
         additional_cli_options: options made by `cli_option`.
-
-    Raises:
-        SacredError: there is no source file (notebook, REPL, `python -c`), and not both
-            `interactive=True` and a name are given.
     """
 
     def __init__(
@@ -4573,6 +4266,7 @@ class Experiment(Ingredient):
         save_git_info: bool = True,
     ) -> None:
         super().__init__(name or "", ingredients, interactive, base_dir, save_git_info)
+        self._top = ""
         self.observers: list[Any] = []
         self.captured_out_filter: Function | None = None
         self.option_hooks: list[Function] = []
@@ -4593,10 +4287,7 @@ class Experiment(Ingredient):
 
     @_optional_call
     def automain(self, function: Any, prefix: str | None = None) -> Any:
-        """Like `main`; run the command line at once if the file is executed as a script.
-
-        Must be the last thing in the file.
-        """
+        """Like `main`, and run the command line if the file is a script: the last thing in it."""
         captured = self.main(function, prefix=prefix)
         if function.__module__ == "__main__":
             if self.mainfile is None:
@@ -4621,19 +4312,15 @@ class Experiment(Ingredient):
         meta_info: Config | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> Run:
-        """Run a command and return the finished run.
+        """Run a command, the main function by default, and return the finished run.
 
         Args:
-            command_name: the main function by default.
             config_updates: entries that win, nested or with dotted keys.
             named_configs: names of named configs, or config files, in order.
-            info: what `_run.info` begins with.
-            meta_info: more to record with the run.
+            info, meta_info: what `_run.info` begins with; more to record.
             options: as on the command line: `{"--force": True, "beat_interval": 5}`.
 
-        Raises:
-            SacredError: the run cannot start.
-            BaseException: whatever the main function raises, unchanged.
+        Raises: SacredError if it cannot start; whatever the main function raises.
         """
         request = _Request(command_name, config_updates, named_configs, options, info, meta_info)
         with _one_at_a_time(self.logger):
@@ -4647,16 +4334,10 @@ class Experiment(Ingredient):
         return self.run(*args, **kwargs)._id
 
     def run_commandline(self, argv: str | Sequence[str] | None = None) -> Run | None:
-        """Run what the command line asks for; print errors and exit as a program should.
+        """Run what the command line asks for and return the run; None after showing help.
 
-        Args:
-            argv: a list or one string, the program's name first; `sys.argv` by default.
-
-        Returns: the finished run; None after showing help. Does not return from a sweep.
-
-        Raises:
-            SystemExit: with 1 when the run failed or the configuration is wrong, with 2 when
-                the command line is, else with what the main function gave to `sys.exit`.
+        Takes a list or one string, the program's name first; `sys.argv` by default. Exits with 1
+        when the run failed or the configuration is wrong, with 2 when the command line is.
         """
         if isinstance(argv, str):
             import shlex
@@ -4666,9 +4347,9 @@ class Experiment(Ingredient):
         program, run, request = basename(program), None, _Request()
         try:
             with _one_at_a_time(self.logger):
-                request = _parse_command_line(words, self._options())
-                if request.help:
-                    print(_usage(self, program, request.help))
+                request = _parse_command_line(words, self._options)
+                if request.options["help"]:
+                    print(_usage(self, program, request.command))
                     return None
                 if request.over:
                     sys.exit(_sweep(self, request))
@@ -4692,26 +4373,21 @@ class Experiment(Ingredient):
     # -- during a run --------------------------------------------------------------------
 
     @property
-    def info(self) -> Config:
+    def info(self) -> Any:
         """The current run's `info`, a dictionary to keep notes in."""
-        info: Config = self._current().info
-        return info
+        return self._current().info
 
     log_scalar = _of_current_run(Run.log_scalar)
     open_resource = _of_current_run(Run.open_resource)
     add_resource = _of_current_run(Run.add_resource)
     add_artifact = _of_current_run(Run.add_artifact)
 
-    # ------------------------------------------------------------------------------------
-
     def _current(self) -> Any:
         if self.current_run is None:
             raise SacredError(f"experiment {self.path!r} is not running")
         return self.current_run
 
-    def _prefix_of(self, part: Ingredient) -> str:
-        return "" if part is self else part.path
-
+    @property
     def _options(self) -> list[_Option]:
         """Return the options of the table and the experiment's own."""
         return _OPTIONS + self.additional_cli_options
@@ -4719,13 +4395,11 @@ class Experiment(Ingredient):
 
 # ======================================================================================
 # 19. Looking at runs
-#
-# The module's own command line, for people at a terminal and for pipes.
 # ======================================================================================
 
 
 def _cut(text: str, width: int | None) -> str:
-    return text if width is None or len(text) <= width else text[: max(width - 1, 0)] + "…"
+    return text[: width - 1] + "…" if width and len(text) > width else text
 
 
 def _format_rows(rows: Sequence[Config], width: int | None) -> str:
@@ -4738,14 +4412,11 @@ def _format_rows(rows: Sequence[Config], width: int | None) -> str:
         # Control characters would upset the terminal.
         texts = [re.sub(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]", " ", t) for t in (title, *texts)]
         cells = [_cut(text, 32 if width else 200) for text in texts]
-        is_number = any(isinstance(value, (int, float)) for value in values)
-        align = ">" if is_number else "<"
-        columns.append([f"{cell:{align}{max(map(len, cells))}}" for cell in cells])
+        longest = max(map(len, cells))
+        columns.append([cell.ljust(longest) for cell in cells])
     lines = [_cut("  ".join(cells).rstrip(), width) for cells in zip(*columns)]
-    for number, row in enumerate(rows, 1):
-        status = str(row.get("status"))
-        lines[number] = lines[number].replace(status, _paint(status, status), 1)
-    return "\n".join(lines)
+    roles = ["", *(str(row.get("status")) for row in rows)]
+    return "\n".join(map(_paint, lines, roles))
 
 
 def _view(run: Config) -> Config:
@@ -4765,8 +4436,8 @@ def _view(run: Config) -> Config:
 
 def _named(view: Config, name: str) -> Any:
     """Return what a name stands for: a column, else an entry, else a metric; None if nothing."""
-    known = (n for n in (name, f"config.{name}", f"metrics.{name}") if n in view)
-    return view.get(next(known, ""))
+    names = name, f"config.{name}", f"metrics.{name}"
+    return next((view[name] for name in names if name in view), None)
 
 
 _SIGNS = {"=": "eq", "==": "eq", "!=": "ne", "<": "lt", "<=": "le", ">": "gt", ">=": "ge"}
@@ -4782,33 +4453,22 @@ def _holds(view: Config, name: str, sign: str, text: str) -> bool:
         return False
 
 
-def _sort_key(view: Config, name: str) -> Any:
-    """Return a key that sorts numbers, then texts."""
-    value = _named(view, name)
-    return (0, value, "") if isinstance(value, (int, float)) else (1, 0, str(value))
-
-
 def _selected(basedir: str, words: Sequence[str], options: Config) -> list[Config]:
     """Return views of the runs that `ls` is asked for."""
     parts = [re.fullmatch(r"\s*([^=!<>]+?)\s*(!=|[=<>]=?)\s*(.*)", word) for word in words]
     conditions = [part.groups() for part in parts if part]
     ids = [word for word, part in zip(words, parts) if not part]
-    names = [str(_look_up(basedir, name)["_id"]) for name in ids] or _run_names(basedir)
-    views = [_view(_load_run(basedir, name, with_info=False)) for name in names]
-    known = {name for view in views for name in view}
-    sort = options.get("sort", "id").lstrip("-")
+    views = [*map(_view, [_look_up(basedir, name) for name in ids] or load_runs(basedir))]
+    known = {name: True for view in views for name in view}
+    sort = options.get("sort", "id")
     for name in [sort, *(name for name, _, _ in conditions)]:
-        if known and not {name, f"config.{name}", f"metrics.{name}"} & known:
+        if known and not _named(known, name):
             raise _UsageError(f"no run has {name!r}{_did_you_mean(f'config.{name}', known)}")
+    if "status" in options:
+        conditions.append(("status", "=", options["status"].upper()))
     for condition in conditions:
         views = [view for view in views if _holds(view, *condition)]
-    if "status" in options:
-        views = [view for view in views if view["status"] == options["status"].upper()]
-    if "sort" in options:
-        is_falling = options["sort"].startswith("-")
-        views.sort(key=lambda view: _sort_key(view, sort), reverse=is_falling)
-        views.sort(key=lambda view: _named(view, sort) is None)  # these last
-    return views
+    return sorted(views, key=lambda view: _order(_named(view, sort)))
 
 
 def _list(basedir: str, words: Sequence[str], options: Config) -> None:
@@ -4820,20 +4480,18 @@ def _list(basedir: str, words: Sequence[str], options: Config) -> None:
     if "json" in options:
         for view in views:
             print(json.dumps(_jsonable(view)))
-    elif not views:
-        print(f"no run in {basedir} is like that", file=sys.stderr)
-    else:
-        names = dict.fromkeys(n for view in sorted(views, key=len)[::-1] for n in view)
-        texts = {n: {repr(view.get(n, _ABSENT)) for view in views} for n in names}
-        shown = [n for n in names if not n.startswith("config.") or len(texts[n]) > 1]
-        print(_format_rows([{n: view.get(n) for n in shown} for view in views], _width()))
+    elif views:
+        shown = [
+            name
+            for name in dict.fromkeys(name for view in views for name in view)
+            if not name.startswith("config.") or len({repr(view.get(name)) for view in views}) > 1
+        ]
+        print(_format_rows([{name: view.get(name) for name in shown} for view in views], _width()))
 
 
 def _show(basedir: str, words: Sequence[str], options: Config) -> None:
     """Print what a person asks of a run first."""
-    if len(words) != 1:
-        raise _UsageError("show takes a directory and the id of a run")
-    run = _look_up(basedir, words[0])
+    run = _look_up(basedir, " ".join(words))
     view, width, meta = _view(run), _width(), run.get("meta") or {}
     print(f"run {run['_id']} {_paint(view['status'], view['status'])}")
     facts = {
@@ -4843,7 +4501,7 @@ def _show(basedir: str, words: Sequence[str], options: Config) -> None:
         "result": repr(view["result"]),
         "damaged": run.get("error", ""),
         "files": run["dir"],
-        "artifacts": ", ".join(map(str, run.get("artifacts") or ())),
+        "artifacts": ", ".join(run.get("artifacts") or ()),
     }
     lines = [f"  {name:<10}{value}" for name, value in facts.items() if value]
     lines += [f"  {line.rstrip()}" for line in (run.get("fail_trace") or ())[-12:]]
@@ -4853,19 +4511,14 @@ def _show(basedir: str, words: Sequence[str], options: Config) -> None:
         mark = "*" if _is_at(_join(*keys), changed) else " "
         lines.append(f"{mark} {_join(*keys)} = {value!r}")
     for line in lines:
-        print(_paint(_cut(line, width), "modified" if line.startswith("*") else ""))
-    rows = []
-    for name, metric in run["metrics"].items():
-        numbers = [v for v in metric["values"] if isinstance(v, (int, float))] or [float("nan")]
-        ends = {"last": numbers[-1], "min": min(numbers), "max": max(numbers)}
-        rows.append({"metrics": name, **ends})
+        print(_cut(line, width))
+    values = {name: metric["values"] for name, metric in run["metrics"].items()}
+    rows = [
+        {"metrics": name, "last": numbers[-1], "min": min(numbers), "max": max(numbers)}
+        for name, numbers in values.items()
+    ]
     if rows:
         print(_format_rows(rows, width))
-
-
-def _work(basedir: str, words: Sequence[str], options: Config) -> int:
-    """Start queued runs; return the exit code."""
-    return _Worker(basedir, **options).work()
 
 
 _MAIN_OPTIONS = _parse_options("""
@@ -4874,7 +4527,7 @@ _MAIN_OPTIONS = _parse_options("""
    --json           ls: print a JSON object a line
    --limit N        work: start at most N runs
    --retry-dead     work: resume runs that have died
-   --sort KEY       ls: sort by this column; =-KEY: falling
+   --sort KEY       ls: sort by this column
    --status STATUS  ls: only runs with this status
    --watch SECONDS  work: look again for more
    --where          ls: only runs like lr=0.1 'loss<1'; several must all hold
@@ -4885,7 +4538,7 @@ _MAIN_USAGE = """%(prog)s ls DIR [ID ...] [--where COND ...] [options]
        %(prog)s work DIR [options]"""
 
 
-def _main() -> int:
+def _main() -> Any:
     """Run the module's own command line; return the exit code."""
     try:
         parser = _make_parser("minisacred", _MAIN_OPTIONS, _MAIN_USAGE)
@@ -4895,10 +4548,12 @@ def _main() -> int:
         if "help" in options:
             print(parser.format_help())
             return 0
-        commands: Config = {"ls": _list, "show": _show, "work": _work}
+        if words[0:1] == ["work"] and len(words) == 2:
+            return _Worker(words[1], **options).work()
+        commands = {"ls": _list, "show": _show}
         if len(words) < 2 or words[0] not in commands:
             raise _UsageError("name a command (ls, show or work) and the directory; see --help")
-        code = commands[words[0]](words[1], words[2:], options)
+        commands[words[0]](words[1], words[2:], options)
         sys.stdout.flush()
     except BrokenPipeError:  # as of `ls | head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
@@ -4906,7 +4561,7 @@ def _main() -> int:
     except (SacredError, OSError) as error:
         print(f"minisacred: error: {_one_line(error)}", file=sys.stderr)
         return getattr(error, "exit_code", 1)
-    return int(code or 0)
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,12 +1,9 @@
 """Each example prints what its docstring says."""
 
 import ast
-import json
 import os
 import pathlib
 import shutil
-import signal
-import time
 
 import pytest
 from helpers import ROOT, shell, transcripts
@@ -30,24 +27,3 @@ def test_example_prints_what_its_docstring_says(name, tmp_path):
         assert [line for line in output.splitlines() if line.strip()] == expected
     limit = 600 if name == "report.py" else 60
     assert len(pathlib.Path(tmp_path / "examples" / name).read_text().splitlines()) <= limit
-
-
-@pytest.mark.skipif(os.name != "posix", reason="Windows has no SIGTERM")
-def test_preempted_example_goes_on_until_all_steps_are_done(place):
-    checkpoint = place.path / "runs" / "1" / "checkpoint.json"
-    begin, go_on = ["with", "pause=0.06"], ["--resume", "1"]
-    for arguments, enough in ((begin, 3), (go_on, 6), (go_on, 9)):
-        process = place.start(ROOT / "examples" / "preemption.py", *arguments, "-F", "runs")
-        while not checkpoint.exists() or json.loads(checkpoint.read_text())["step"] < enough:
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.01)
-        process.terminate()
-        process.communicate(timeout=30)
-        assert process.returncode == -signal.SIGTERM
-    done = place.python(ROOT / "examples" / "preemption.py", *go_on, "-F", "runs")
-    assert done.out == "the weight is 2.996\n", done.err
-    run = place.run().run
-    assert run["status"] == "COMPLETED"
-    assert [attempt["status"] for attempt in run["attempts"]] == ["INTERRUPTED"] * 3
-    steps = place.run().metrics["loss"]["steps"]
-    assert list(dict.fromkeys(steps)) == list(range(30))  # at most the interrupted one again

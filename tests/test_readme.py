@@ -49,7 +49,7 @@ def test_tour_runs(checkout):
         assert done.returncode == 0, (command, done.stderr)
     runs = list(load_runs(checkout / "trials"))
     assert {run["status"] for run in runs} == {"COMPLETED"}
-    assert len(runs) == 2 + 1 + 6 + 2
+    assert len(runs) == 2 + 1 + 4 + 2
     assert runs[0]["config"] == runs[1]["config"]
 
 

@@ -93,21 +93,6 @@ def test_comprehensions_lambdas_and_nested_functions_see_the_variables(ex, resol
     }  # fmt: skip
 
 
-def test_nested_function_changes_a_variable_by_nonlocal(ex, resolve):
-    @ex.config
-    def config():
-        n = 0
-
-        def increase():
-            nonlocal n
-            n += 1
-
-        increase()
-        m = n
-
-    assert resolve() == {"n": 1, "m": 1}
-
-
 def test_scope_sees_the_variables_of_its_enclosing_function(ex):
     factor = 10
 
