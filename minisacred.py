@@ -43,8 +43,8 @@ from __future__ import annotations
 
 import argparse
 import ast
-import datetime as dates
 import functools
+import importlib
 import inspect
 import io
 import itertools
@@ -80,37 +80,14 @@ if TYPE_CHECKING:  # typing costs milliseconds to import; annotations are never 
 
 __version__ = "0.2.0"
 
-__all__ = [
-    "SETTINGS",
-    "CircularDependencyError",
-    "ConfigAddedError",
-    "ConfigError",
-    "Experiment",
-    "FileStorageObserver",
-    "Ingredient",
-    "InvalidConfigError",
-    "MissingConfigError",
-    "MongoObserver",
-    "NamedConfigNotFoundError",
-    "ObserverError",
-    "Run",
-    "RunObserver",
-    "SacredError",
-    "SacredInterrupt",
-    "SettingError",
-    "SignatureError",
-    "TimeoutInterrupt",
-    "__version__",
-    "apply_backspaces_and_linefeeds",
-    "cli_option",
-    "host_info_gatherer",
-    "install_as_sacred",
-    "load_runs",
-    "print_config",
-    "print_dependencies",
-    "print_named_configs",
-    "save_config",
-]
+__all__ = (
+    "SETTINGS CircularDependencyError ConfigAddedError ConfigError Experiment "
+    "FileStorageObserver Ingredient InvalidConfigError MissingConfigError MongoObserver "
+    "NamedConfigNotFoundError ObserverError Run RunObserver SacredError SacredInterrupt "
+    "SettingError SignatureError TimeoutInterrupt __version__ apply_backspaces_and_linefeeds "
+    "cli_option host_info_gatherer install_as_sacred load_runs print_config "
+    "print_dependencies print_named_configs save_config"
+).split()
 
 #: The file of this very module, as it stands in code objects: tells its frames from the user's.
 _THIS_FILE = (lambda: 0).__code__.co_filename
@@ -265,10 +242,7 @@ SETTINGS = _Settings(
 def install_as_sacred() -> None:
     """Let `import sacred`, `from sacred.observers import …` and the like find this module.
 
-    To be called before anything imports Sacred, as the first line of a program.
-
-    Raises:
-        SacredError: the real Sacred has been imported.
+    Call it before anything imports the real Sacred; SacredError if something has.
     """
     this = sys.modules[__name__]
     if sys.modules.get("sacred", this) is not this:
@@ -304,6 +278,10 @@ def _split(path: str) -> Keys:
     return tuple(path.split(".")) if path else ()
 
 
+def _cut(text: str, width: int | None) -> str:
+    return text[: width - 1] + "…" if width and len(text) > width else text
+
+
 def _is_at(path: str, paths: Iterable[str]) -> bool:
     """Tell whether a dotted path names one of some places, or one below."""
     return any(f"{path}.".startswith(f"{top}.") for top in paths)
@@ -313,6 +291,74 @@ def _is_of_list(updates: Any) -> bool:
     """Tell whether updates are a dictionary of numbers, as those of a list's elements are."""
     is_dict = isinstance(updates, dict) and bool(updates)
     return is_dict and all(re.fullmatch("-?[0-9]+", str(key)) for key in updates)
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat("T", "microseconds")
+
+
+def _strange_repr(value: Any) -> str:
+    """Return `repr(value)`, of limited length; never raises."""
+    try:
+        text = str.__str__(repr(value))
+    except BaseException:  # a __repr__ may raise anything
+        text = f"<{type(value).__name__} object whose repr fails>"
+    return _cut(text, 10_000)
+
+
+def _jsonable(value: Any, strange: list[str] | None = None, depth: int = 0) -> Any:
+    """Return `value` as JSON can express it, else its `repr`, and its type in `strange`."""
+    if value is None or type(value) in (bool, str):
+        return value
+    try:
+        return _convert(value, strange, depth)
+    except BaseException:  # whatever a strange object raises while it is looked at
+        if strange is not None:
+            strange.append(type(value).__name__)
+        return _strange_repr(value)
+
+
+def _key_text(key: Any) -> str:
+    """Return a key as JSON writes it."""
+    key = _jsonable(key)
+    return key if isinstance(key, str) else _encode(key)
+
+
+def _order(value: Any) -> Any:
+    """Return a key that sorts numbers, then texts."""
+    return (0, value, "") if isinstance(value, (int, float)) else (1, 0, str(value))
+
+
+def _convert(value: Any, strange: list[str] | None, depth: int) -> Any:
+    if isinstance(value, (dict, list, tuple, set, frozenset)):
+        if depth > 100:
+            raise RecursionError  # a mistake, or a cycle
+        if isinstance(value, dict):
+            # dict() takes the items at once: other threads may change the dictionary meanwhile
+            items = dict(value).items()
+            return {_key_text(key): _jsonable(item, strange, depth + 1) for key, item in items}
+        made = [_jsonable(item, strange, depth + 1) for item in list(value)]
+        return sorted(made, key=_order) if isinstance(value, (set, frozenset)) else made
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, int):
+        return json.loads(_encode(int(value)))  # refuses numbers of thousands of digits
+    if isinstance(value, float):
+        strange_ones = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
+        return strange_ones.get(repr(float(value)), float(value))
+    if isinstance(value, (bytes, bytearray)):
+        return bytes(value).decode("utf-8", "replace")
+    if hasattr(value, "isoformat"):  # a date, a time, or both
+        return _iso(value) if isinstance(value, datetime) else value.isoformat()
+    if isinstance(value, os.PathLike):
+        return os.fsdecode(value)
+    plain = value.tolist()  # numpy's, torch's
+    if type(plain) is type(value):
+        raise TypeError
+    return _jsonable(plain, strange, depth + 1)
 
 
 def _is_float(key: str) -> bool:
@@ -326,11 +372,6 @@ def _is_numpy(value: Any) -> bool:
 
 def _is_sequence(value: Any) -> bool:
     return isinstance(value, (list, tuple)) or (_is_numpy(value) and hasattr(value, "__len__"))
-
-
-def _key_text(key: Any) -> str:
-    """Return a key as JSON writes it."""
-    return key if type(key) is str else json.dumps(key, default=repr)
 
 
 def _other_keys(tree: Config) -> dict[str, Any]:
@@ -366,32 +407,24 @@ def _newer(keys: Keys, old: Any, new: Any) -> Any:
     return new
 
 
-def _own_copy(value: Any, own: dict[int, Any] | None) -> Any:
-    """Return a copy of a container, or itself if it is one of those that `own` has made."""
-    if own is None or own.get(id(value)) is not value:
-        value = value.copy() if isinstance(value, dict) else list(value)
-        if own is not None:
-            own[id(value)] = value  # which keeps it alive, so that the number stays its own
-    return value
-
-
 def _merge(
     old: Any, new: Any, leaf: Function = _newer, keys: Keys = (), own: dict[int, Any] | None = None
 ) -> Any:
     """Return `old` with `new` over it: dictionaries key by key, elements of lists by number.
 
-    Args:
-        leaf: called with place, old value (or `_ABSENT`) and new value wherever they are not
-            two dictionaries, or a list and numbers of its elements; returns what to put there.
-        own: containers in here, by their `id`, are changed in place; all others are copied,
-            and the copies noted there. Without it everything is copied.
+    Elsewhere `leaf` returns what to put, given place, old value (or `_ABSENT`) and new value.
+    Containers in `own`, by `id`, are changed in place; others are copied, the copies noted there.
     """
+    own = {} if own is None else own
     has_elements = _is_of_list(new) and _is_sequence(old)
     if has_elements and any(not -len(old) <= int(number) < len(old) for number in new):
         return leaf(keys, old, new)
     if not (has_elements or (isinstance(new, dict) and isinstance(old, dict))):
         return leaf(keys, old, new)
-    merged = _own_copy(old, own)
+    merged = old
+    if own.get(id(old)) is not old:
+        merged = old.copy() if isinstance(old, dict) else list(old)
+        own[id(merged)] = merged  # which keeps it alive, so that the number stays its own
     others = {} if has_elements else _other_keys(merged)
     for name, value in new.items():
         key = int(name) if has_elements else others.get(name, name)
@@ -417,7 +450,7 @@ def _nested(updates: Mapping[Any, Any]) -> Config:
     for key, value in updates.items():
         keys = (key,) if not isinstance(key, str) or _is_float(key) else tuple(key.split("."))
         if "" in keys:
-            raise InvalidConfigError(f"{key!r} is no dotted path")
+            raise InvalidConfigError(f"{key!r} is no dotted path; write name=value or a.b=value")
         tree = _placed(tree, keys, _nested(value) if isinstance(value, dict) else value)
     return tree
 
@@ -448,13 +481,9 @@ class _NotStorable(InvalidConfigError):
 
 
 def _normalise(value: Any, path: str = "") -> Any:
-    """Return a plain, independent copy of a config value.
+    """Return a plain, independent copy of a config value; raise InvalidConfigError without one.
 
-    Numpy scalars and arrays become numbers and lists, tuples lists, and subclasses of JSON's
-    types those types themselves. Paths stay.
-
-    Raises:
-        InvalidConfigError: a key or value that cannot be stored; names its dotted path.
+    Tuples and numpy's types become JSON's, and subclasses these types themselves; paths stay.
     """
     if value is None or type(value) in (bool, int, float, str):
         return value
@@ -528,10 +557,9 @@ def _parse_value(text: str) -> Any:
 
 
 def _settle(old: Any, new: Any) -> Any:
-    """Return what a new value is in the place of an old one, which nobody else holds.
+    """Return a copy of a new value as it is in the place of an old one.
 
-    What was typed follows the old one. What JSON has made text is again what it was: a path
-    in the place of a path, NaN and infinity in that of a number.
+    What was typed follows the old one; what JSON has made text is what it was: path or number.
     """
     if isinstance(new, _Typed):
         new = new.over(old)
@@ -602,11 +630,6 @@ def _read_only(value: Any) -> Any:
 _SEED_LIMIT = 1_000_000_000
 
 
-def _draw_seed() -> int:
-    """Return a new root seed; the state of `random` has no part in it."""
-    return random.SystemRandom().randrange(1, _SEED_LIMIT)
-
-
 def _derived_seed(root: Any, name: str, call: int) -> int:
     return random.Random(f"{root}:{name}:{call}").randrange(1, _SEED_LIMIT)
 
@@ -640,12 +663,6 @@ def _generator(seed: int) -> Any:
 # file is replaced as a whole: a reader finds the old or the new one, never a part of one.
 # ======================================================================================
 
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
-
-
-def _iso(moment: datetime) -> str:
-    return moment.isoformat("T", "microseconds")
-
 
 def _utc(seconds: float) -> datetime:
     """Return a time of the clock as a naive UTC datetime, the form Sacred's observers get."""
@@ -656,74 +673,8 @@ def _now() -> datetime:
     return _utc(time.time())
 
 
-def _strange_repr(value: Any) -> str:
-    """Return `repr(value)`, of limited length; never raises."""
-    try:
-        text = str.__str__(repr(value))
-    except BaseException:  # a __repr__ may raise anything
-        text = f"<{type(value).__name__} object whose repr fails>"
-    return text if len(text) <= 10_000 else text[:10_000] + "…"
-
-
-def _jsonable(value: Any, strange: list[str] | None = None, depth: int = 0) -> Any:
-    """Return `value` as what JSON can express; never raises.
-
-    What has no counterpart becomes its `repr`; its type is added to `strange`.
-    """
-    if value is None or type(value) in (bool, str):
-        return value
-    try:
-        return _convert(value, strange, depth)
-    except BaseException:  # whatever a strange object raises while it is looked at
-        if strange is not None:
-            strange.append(type(value).__name__)
-        return _strange_repr(value)
-
-
-def _json_key(key: Any) -> str:
-    key = _jsonable(key)
-    return key if isinstance(key, str) else _encode(key)
-
-
-def _order(value: Any) -> Any:
-    """Return a key that sorts numbers, then texts."""
-    return (0, value, "") if isinstance(value, (int, float)) else (1, 0, str(value))
-
-
-def _convert(value: Any, strange: list[str] | None, depth: int) -> Any:
-    if isinstance(value, (dict, list, tuple, set, frozenset)):
-        if depth > 100:
-            raise RecursionError  # a mistake, or a cycle
-        if isinstance(value, dict):
-            # dict() takes the items at once: other threads may change the dictionary meanwhile
-            items = dict(value).items()
-            return {_json_key(key): _jsonable(item, strange, depth + 1) for key, item in items}
-        made = [_jsonable(item, strange, depth + 1) for item in list(value)]
-        return sorted(made, key=_order) if isinstance(value, (set, frozenset)) else made
-    if isinstance(value, str):
-        return str.__str__(value)
-    if isinstance(value, int):
-        return json.loads(_encode(int(value)))  # refuses numbers of thousands of digits
-    if isinstance(value, float):
-        strange_ones = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
-        return strange_ones.get(repr(float(value)), float(value))
-    if isinstance(value, (bytes, bytearray)):
-        return bytes(value).decode("utf-8", "replace")
-    if isinstance(value, (dates.date, dates.time)):
-        return _iso(value) if isinstance(value, datetime) else value.isoformat()
-    if isinstance(value, os.PathLike):
-        return os.fsdecode(value)
-    plain = value.tolist()  # numpy's, torch's
-    if type(plain) is type(value):
-        raise TypeError
-    return _jsonable(plain, strange, depth + 1)
-
-
 def _json_text(value: Any, margin: str = "") -> str:
-    """Return JSON text, indented and with sorted keys; a list of scalars takes one line.
-
-    Goes through the encoder written in C where `json.dumps(indent=…)` does not.
-    """
+    """Return JSON text, indented and with sorted keys; a list of scalars takes one line."""
     deeper = margin + "  "
     if isinstance(value, dict) and value:
         lines = [
@@ -763,12 +714,7 @@ def _remove(path: str) -> None:
 
 
 def _write_file(path: str, data: bytes, mode: str) -> None:
-    """Write all of the data into a file, or leave it as it was: the caller may try again.
-
-    Args:
-        mode: as of `open()`: "wb" begins the file anew, "ab" goes on with it, and "xb" raises
-            FileExistsError if there is one.
-    """
+    """Write all of the data into a file, or leave it as it was: the caller may try again."""
     with open(path, mode, 0) as file:
         size = file.seek(0, os.SEEK_END)
         try:
@@ -858,12 +804,8 @@ def _file_md5(path: str) -> str:
 class _Namespace(dict):  # type: ignore[type-arg]
     """The variables of a source while it is evaluated: fixed values win wherever they are bound.
 
-    Args:
-        fixed: the values that win, nested.
-        top: the place of the ingredient in the configuration.
-        defaults: takes what the source would have put at each fixed place.
-        known: the entries made before, which a scope may name and change.
-        given: other values that a scope may name (the ingredients' entries).
+    A scope may name and change the `known` entries made before, and name the `given` ones of
+    ingredients; `defaults` takes what the source would have put at each fixed place.
     """
 
     def __init__(
@@ -983,11 +925,7 @@ class _ScopeBody(ast.NodeTransformer):
 
 
 def _syntax_tree(function: types.FunctionType) -> ast.FunctionDef:
-    """Return the syntax tree of a function, with the line numbers of its file.
-
-    Raises:
-        InvalidConfigError: its source is not available, or it is not defined by `def`.
-    """
+    """Return the syntax tree of a function, with the line numbers of its file."""
     code = function.__code__
     try:
         lines, first = inspect.getsourcelines(function)
@@ -1023,11 +961,7 @@ _FUTURE_FLAGS = 0x1FE0000
 
 
 def _compile_scope(function: types.FunctionType) -> types.CodeType:
-    """Return the body of a function as the code of a module.
-
-    Raises:
-        InvalidConfigError: it returns a value or yields; names file and line.
-    """
+    """Return the body of a function as the code of a module."""
     original, node = function.__code__, _syntax_tree(function)
     body = [ast.fix_missing_locations(_ScopeBody().visit(part)) for part in node.body]
     flags = original.co_flags & _FUTURE_FLAGS
@@ -1045,10 +979,7 @@ def _compile_scope(function: types.FunctionType) -> types.CodeType:
 
 
 def _comment_docs(function: types.FunctionType) -> Config:
-    """Return what the comments in a function say about the variables assigned in it.
-
-    The comment at the end of the line counts, else the lines of comment right above.
-    """
+    """Return what comments, at the end of the line or right above, say of the variables."""
     import tokenize
 
     docs: Config = {}
@@ -1104,8 +1035,6 @@ class ConfigScope:
         """What the comments say about entries, by name."""
         return _comment_docs(self.function)
 
-    # ----------------------------------------------------------------------------------
-
     def _argument(self, name: str, namespace: _Namespace) -> Any:
         if name in namespace.known:
             namespace.changed[name] = None
@@ -1122,23 +1051,10 @@ class ConfigScope:
         )
 
 
-def _import(name: str, problem: str) -> Any:
-    """Import a module that may be missing; say then what to do."""
-    import importlib
-
-    try:
-        return importlib.import_module(name)
-    except ImportError:
-        raise ConfigError(problem) from None
-
-
-def _load_toml(file: Any) -> Any:
-    return _import("tomllib", f"{file.name}: TOML needs Python 3.11 or newer").load(file)
-
-
 def _load_yaml(file: Any) -> Any:
     """Load YAML as version 1.2 and JSON have it: `1e-3` is a number, and a date is text."""
-    yaml = _import("yaml", f"{file.name}: YAML needs PyYAML; pip install PyYAML")
+    import yaml  # type: ignore[import-untyped,import-not-found,unused-ignore]
+
     date, number = "tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:float"
 
     class Loader(yaml.SafeLoader):  # type: ignore[misc,name-defined,unused-ignore]
@@ -1157,18 +1073,14 @@ def _load_yaml(file: Any) -> Any:
 
 _CONFIG_FILES: dict[str, Function] = {
     ".json": json.load,
-    ".toml": _load_toml,
+    ".toml": lambda file: importlib.import_module("tomllib").load(file),
     ".yaml": _load_yaml,
     ".yml": _load_yaml,
 }
 
 
 def _read_config_file(path: str) -> _ConfigDict:
-    """Return the entries of a config file as a source.
-
-    Raises:
-        ConfigError: the file is missing, malformed, no mapping, or of an unknown kind.
-    """
+    """Return the entries of a config file as a source."""
     kind = os.path.splitext(path)[1].lower()
     if kind == ".pickle":
         raise ConfigError(f"{path}: loading a pickle runs the code in it; use JSON instead")
@@ -1177,6 +1089,9 @@ def _read_config_file(path: str) -> _ConfigDict:
     try:
         with open(path, "rb") as file:
             entries = _CONFIG_FILES[kind](file)
+    except ImportError:
+        needs = "YAML needs PyYAML (pip install PyYAML), TOML Python 3.11 or newer"
+        raise ConfigError(f"config file {path}: {needs}") from None
     except OSError as error:
         raise ConfigError(f"config file {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:
@@ -1202,7 +1117,6 @@ def _source(entries: Any, more: Config) -> Any:
 # Precedence, from weak to strong: the sources in the order added, ingredients before the
 # experiment; config hooks; named configs in the order given; updates. Updates and the
 # entries of named configs are "fixed": section 4 applies them while the sources run.
-# Plain data in and out; one root seed fixes whatever is drawn on the way.
 # ======================================================================================
 
 
@@ -1296,20 +1210,15 @@ def _summarise(
 def _resolve(
     layers: Layers, updates: Config, chosen: Sequence[tuple[Keys, Any]], command: str, logger: Any
 ) -> tuple[Config, ConfigSummary]:
-    """Evaluate all config sources.
+    """Evaluate all config sources; return the configuration, and how it differs from defaults.
 
-    Args:
-        layers: place, sources and hooks of each ingredient, those used before their users;
-            last those of the experiment, whose place is ().
-        updates: the entries that win over all others, nested; values may be `_Typed`.
-        chosen: the named configs, as (place of the ingredient, source).
-        command, logger: passed to the config hooks.
-
-    Returns: the configuration, and how it differs from the defaults.
+    Layers are place, sources and hooks of each ingredient, those used before their users, last
+    the experiment, whose place is (). A chosen named config is a place and a source.
     """
     defaults: dict[Keys, Any] = {}
     seed = _settled(updates.get("seed"))
-    seed = _draw_seed() if seed is None else seed
+    if seed is None:  # a new one, in which the state of `random` has no part
+        seed = random.SystemRandom().randrange(1, _SEED_LIMIT)
     _seed_all(seed)  # so that what named configs and scopes draw can be repeated
     fixed = _resolve_named(layers, chosen, updates, defaults, logger)
     if _settled(fixed.get("seed")) not in (None, seed):
@@ -1356,19 +1265,14 @@ def _closest_entry(path: str, known: Iterable[str]) -> str:
 def _check_additions(
     summary: ConfigSummary, config: Config, used: set[str], updates: Config, logger: Any
 ) -> None:
-    """Warn of suspicious updates; raise ConfigAddedError for entries that nothing uses.
-
-    Args:
-        used: the dotted paths that the parameters of captured functions name.
-        updates: what was asked for by itself; other additions are those of named configs.
-    """
+    """Warn of suspicious updates; raise ConfigAddedError for new entries that nothing uses."""
     known = {_join(*keys) for keys, _ in _leaves(config)} - summary.added | used | {"seed"}
     asked = {_join(*keys) for keys, _ in _leaves(updates)}
     for path in sorted(summary.added):
         hint = _closest_entry(path, known - {path}) if path in asked else ""
         is_used = _is_at(path, used) or any(_is_at(name, [path]) for name in used)
         if not is_used and path not in summary.inside:
-            listed = ", ".join([*sorted(known)[:20], *(["…"] if len(known) > 20 else [])])
+            listed = _cut(", ".join(sorted(known)), 500)
             raise ConfigAddedError(
                 f"no config entry {path!r}{hint} (known: {listed}; --force adds it anyway)"
             )
@@ -1508,9 +1412,6 @@ class _Tee:
         """The stream of bytes below, captured too."""
         self.flush()
         return _Tee(self._stream.buffer, self._capture)
-
-    def close(self) -> None:
-        """Leave the real stream open: this stands in for it for a while only."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -1716,12 +1617,12 @@ def _is_installed(path: str) -> bool:
     return "site-packages" in path or "dist-packages" in path
 
 
-def _imported_files(base_dir: str) -> tuple[set[str], Config]:
-    """Return the imported sources below a directory, and the files of what is installed."""
+def _imported_files(base_dir: str) -> tuple[set[str], set[str]]:
+    """Return the imported sources below a directory, and names and files of other modules."""
     library, root = dirname(os.__file__), join(realpath(base_dir), "")
     environment = join(realpath(sys.prefix), "")
     apart = environment if environment.startswith(root) else library
-    sources, others = set(), {}
+    sources, others = set(), set()
     for name, module in list(sys.modules.items()):
         # not getattr: a lazy module would be loaded by it
         file = getattr(module, "__dict__", {}).get("__file__")
@@ -1732,7 +1633,7 @@ def _imported_files(base_dir: str) -> tuple[set[str], Config]:
         if path.startswith(root) and not path.startswith(apart):
             sources |= {path} if path.endswith((".py", ".pyw")) else set()
         elif (path or is_installed) and file != _THIS_FILE:
-            others[name] = file
+            others |= {name.partition(".")[0], re.split("-packages.", file)[-1].replace("\\", "/")}
     return sources, others
 
 
@@ -1745,41 +1646,19 @@ def _python_files(folder: str) -> set[str]:
     return {path for path in found if not apart.search(path)}
 
 
-@functools.lru_cache(None)
-def _distribution_of(top: str) -> tuple[str, str] | None:
-    """Return name and version of the distribution that is called like a module."""
-    from importlib import metadata
-
-    try:
-        found = metadata.distribution(top)
-        return found.metadata["Name"], found.version
-    except Exception:  # there is none, or its metadata is damaged
-        return None
-
-
 @functools.lru_cache(1)
-def _owners_of(paths: frozenset[str] | None) -> Config:
-    """Return name → version of the distributions that list a path; None stands for all."""
+def _packages(places: frozenset[str] | None) -> Config:
+    """Return name → version of the distributions that list one of some places; None: of all."""
     from importlib import metadata
 
     found: Config = {}
     for distribution in metadata.distributions():
         listed = distribution.read_text("RECORD") or distribution.read_text("top_level.txt") or ""
-        words = {line.partition(",")[0] for line in listed.splitlines()}
-        if paths is None or not words.isdisjoint(paths):
+        # Up to the hyphen, `numpy-2.0.dist-info/METADATA` is the name of the distribution.
+        words = {re.split("[,-]", line)[0] for line in listed.splitlines()}
+        if places is None or not words.isdisjoint(places):
             found.setdefault(distribution.metadata["Name"], distribution.version)
     return found
-
-
-def _packages(files: Config | None) -> Config:
-    """Return name → version of the packages that modules, given by file, are of; None for all."""
-    if files is None:
-        return _owners_of(None)
-    known = {name: _distribution_of(name.partition(".")[0]) for name in files}
-    others = [path for name, path in files.items() if not known[name] and _is_installed(path)]
-    paths = {re.split("-packages.", path)[-1].replace("\\", "/") for path in others}
-    paths |= {path.partition("/")[0] for path in paths}
-    return {**(_owners_of(frozenset(paths)) if paths else {}), **dict(filter(None, known.values()))}
 
 
 def host_info_gatherer(name: str) -> Callable[[Function], Any]:
@@ -1820,11 +1699,6 @@ def _uname() -> Sequence[str]:
     return platform.uname()
 
 
-def _os_info() -> list[str]:
-    system, _, release, _, machine = _uname()[:5]
-    return [system, f"{system}-{release}-{machine}"]
-
-
 def _process_start(pid: int) -> int | None:
     """Return when a process started (in the kernel's ticks), 0 for a zombie, None if unknown."""
     try:
@@ -1843,10 +1717,12 @@ def _this_process() -> Config:
 def _collect_host(getters: Iterable[Any]) -> Config:
     """Return the facts about this machine and process, with those of `host_info_gatherer`."""
     wanted = SETTINGS.HOST_INFO
-    probes = {"os": _os_info, "cpu": wanted.INCLUDE_CPU_INFO and _cpu_name}
+    probes = {"cpu": wanted.INCLUDE_CPU_INFO and _cpu_name}
     probes["gpus"] = wanted.INCLUDE_GPU_INFO and _gpu_info
     probes.update({getter.name: getter for getter in getters})
+    system, _, release, _, machine = _uname()[:5]
     facts = {**_this_process(), "python_version": sys.version.split()[0]}
+    facts["os"] = [system, f"{system}-{release}-{machine}"]
     facts["ENV"] = {n: os.environ[n] for n in wanted.CAPTURED_ENV if n in os.environ}
     for name, probe in probes.items():
         try:
@@ -1884,17 +1760,11 @@ class RunObserver:
     def queued_event(self, **facts: Any) -> Any:
         """Record a run for later; as `started_event`, but with `queue_time`."""
 
-    def started_event(
-        self,
-        ex_info: Config,
-        command: str,
-        host_info: Config,
-        start_time: datetime,
-        config: Config,
-        meta_info: Config,
-        _id: Any,
-    ) -> Any:
-        """Record the start of a run; return its id (`_id`, if that is not None)."""
+    def started_event(self, **facts: Any) -> Any:
+        """Record the start of a run; return its id (`_id`, if that is not None).
+
+        The facts are ex_info, command, host_info, start_time, config, meta_info and _id.
+        """
 
     def experiment_event(self, ex_info: Config, diff: str) -> None:
         """Record the facts about the experiment anew, with the uncommitted changes."""
@@ -1971,7 +1841,7 @@ class _Recorder(RunObserver):
     def queued_event(self, **facts: Any) -> Any:
         return self._begin("QUEUED", facts)
 
-    def started_event(self, **facts: Any) -> Any:  # type: ignore[override]
+    def started_event(self, **facts: Any) -> Any:
         return self._begin("RUNNING", facts)
 
     def experiment_event(self, ex_info: Config, diff: str) -> None:
@@ -2008,8 +1878,6 @@ class _Recorder(RunObserver):
 
     def join(self) -> None:
         self._is_busy = False
-
-    # ----------------------------------------------------------------------------------
 
     def _end(self, **fields: Any) -> None:
         self.run_entry.update(fields)
@@ -2112,7 +1980,7 @@ class FileStorageObserver(_Recorder):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.basedir!r})"
 
-    def log_metrics(self, metrics_by_name: Config, info: Config) -> None:  # noqa: D102
+    def log_metrics(self, metrics_by_name: Config, info: Config) -> None:
         lines: list[str] = []
         for name, metric in metrics_by_name.items():
             start = f'{{"name": {_encode(name)}, "step": '
@@ -2174,9 +2042,7 @@ class FileStorageObserver(_Recorder):
             self._save()
         except OSError as error:
             if self.dir not in (None, self.goes_on_in):
-                import shutil
-
-                shutil.rmtree(self.dir, ignore_errors=True)
+                _remove(self.dir)
             place = error.filename or self.basedir
             raise ObserverError(f"cannot record the run in {place}: {error.strerror}") from error
         if not is_queued:
@@ -2201,11 +2067,10 @@ class FileStorageObserver(_Recorder):
         names: Iterable[str] = map(str, itertools.count(known + 1))
         if run_id is not None:
             names = [str(run_id)]
-            is_bad = re.search(r"^$|^[._-]|^\w:|[/\\\x00-\x1f\x7f-\x9f]", names[0])
-            if is_bad or len(os.fsencode(names[0])) > 200:
+            if re.search(r"^$|^[._-]|^\w:|.{201}|[/\\\x00-\x1f\x7f-\x9f]", names[0]):
                 raise ObserverError(
                     f"run id {names[0][:80]!r} begins with '.', '_' or '-', has a slash or control "
-                    "characters, or is longer than 200 bytes"
+                    "characters, or is empty or longer than 200"
                 )
         for name in names:
             with suppress(FileExistsError):
@@ -2273,7 +2138,7 @@ def _bsonable(value: Any) -> Any:
     if not isinstance(value, (dict, list, tuple)):
         value = _jsonable(value)
     if isinstance(value, dict):
-        texts = {_json_key(key).replace("\0", ""): item for key, item in dict(value).items()}
+        texts = {_key_text(key).replace("\0", ""): item for key, item in dict(value).items()}
         return {re.sub(r"^\$", "@", k).replace(".", ","): _bsonable(v) for k, v in texts.items()}
     if isinstance(value, (list, tuple)):
         return [_bsonable(item) for item in list(value)]
@@ -2333,7 +2198,7 @@ class MongoObserver(_Recorder):
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.runs.full_name!r})"
 
-    def log_metrics(self, metrics_by_name: Config, info: Config) -> None:  # noqa: D102
+    def log_metrics(self, metrics_by_name: Config, info: Config) -> None:
         self._unsent += metrics_by_name.values()  # with the heartbeat, which comes next
 
     def join(self) -> None:
@@ -2349,8 +2214,6 @@ class MongoObserver(_Recorder):
         _replace_file(path, _json_bytes(_jsonable(record)))
         _sync(path)
         _log.error("MongoDB could not be reached: the run is saved in %s", path)
-
-    # ----------------------------------------------------------------------------------
 
     def _reset(self) -> None:
         self._sent: Config = {}  # the document, as far as the server has it
@@ -2423,14 +2286,9 @@ class MongoObserver(_Recorder):
     ) -> None:
         import mimetypes
 
-        paths = {name: filename}
-        if isdir(filename):
-            found = [join(top, f) for top, _, files in os.walk(filename) for f in files]
-            paths = {f"{name}/{relpath(path, filename)}": path for path in found}
-        for own, path in paths.items():
-            kind = content_type or mimetypes.guess_type(path)[0]
-            with open(path, "rb") as file:
-                self._add_artifact(own, file, contentType=kind, metadata=_bsonable(metadata))
+        kind = content_type or mimetypes.guess_type(filename)[0]
+        with open(filename, "rb") as file:
+            self._add_artifact(name, file, contentType=kind, metadata=_bsonable(metadata))
 
     def _add_artifact(self, name: str, file: Any, **more: Any) -> None:
         place = f"artifact://{self.runs.name}/{self.run_entry['_id']}/{name}"
@@ -2528,9 +2386,6 @@ class _Channel:
         self.waiting: Config = {}  #: events with arguments; of heartbeats only the newest counts
         self._lock = threading.Lock()
 
-    def __str__(self) -> str:
-        return f"observer {self.observer!r}"
-
     def add(self, event: str, **arguments: Any) -> None:
         """Have an event wait for its delivery."""
         key: Any = event if event == "heartbeat_event" else object()
@@ -2554,8 +2409,8 @@ class _Channel:
             finally:
                 self._lock.release()
         if problem and not self.is_failing:
-            text = "%s failed, and is tried again at each heartbeat: %s: %s"
-            _log.error(text, self, type(problem).__name__, _one_line(problem))
+            text = "observer %r failed, and is tried again at each heartbeat: %s: %s"
+            _log.error(text, self.observer, type(problem).__name__, _one_line(problem))
         self.is_failing = problem is not None
 
 
@@ -2590,7 +2445,7 @@ class _SignalGuard:
         self._old: dict[int, Any] = {}
         self.is_holding = True  #: whether signals are only remembered
         self._pending = 0
-        self.raised, self._raised_at = 0, 0.0  #: the signal for which the exception was raised
+        self.raised = 0  #: the signal for which the exception was raised
 
     def __enter__(self) -> _SignalGuard:
         is_main = threading.current_thread() is threading.main_thread()
@@ -2617,15 +2472,13 @@ class _SignalGuard:
             self._raise(self._pending)
 
     def _raise(self, number: int) -> None:
-        self.raised, self._pending, self._raised_at = number, 0, monotonic()
+        self.raised, self._pending = number, 0
         raise KeyboardInterrupt
 
     def _handle(self, number: int, frame: Any) -> None:
         if frame.f_code in _fork_hooks or getattr(_fork, "mask", None) is not None:
             # Exceptions get lost in there: come again when one can be raised.
             threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
-        elif self.raised == number and monotonic() - self._raised_at < 0.5:
-            pass  # the same again: a terminal and a wrapper script both pass Ctrl+C on
         elif self.is_holding:
             self._pending = number
         else:
@@ -2699,11 +2552,6 @@ def _run_coroutine(coroutine: Any) -> Any:
     return ThreadPoolExecutor(1).submit(asyncio.run, coroutine).result()
 
 
-def _by_priority(observers: Iterable[Any]) -> list[Any]:
-    """Return observers in the order in which they are called."""
-    return sorted(observers, key=lambda observer: -observer.priority)
-
-
 #: The runs that go on, the innermost last.
 _active: list[Any] = []
 
@@ -2745,7 +2593,7 @@ class Run:
         self.meta_info: Config = {}  #: command, updates, options, comment
         self.last_steps: Config = {}  #: of each metric
         vars(self).update(attributes)
-        self.observers = _by_priority(observers)
+        self.observers = list(observers)
         self._measurements: Any = []  # name, step, value and time of each
         self._artifacts: Config = {}  # name → path
         self._channels: list[_Channel] = []
@@ -2936,9 +2784,7 @@ class Run:
         """Record the run as one to be started later."""
         self.status = "QUEUED"
         self._announce("queued_event", queue_time=_now())
-        for channel in self._channels:
-            channel.add("join")
-            channel.deliver()
+        self._send("join")
         text = "Queued-up run with ID \"%s\", command '%s'"
         self.run_logger.info(text, self._id, self.meta_info["command"])
 
@@ -3016,7 +2862,8 @@ class Run:
                 thread.join(left if channel is self._channels[-1] else left / 2)
             lacking = sorted({event for event, _ in list(channel.waiting.values())})
             if lacking:
-                _log.error("the record of %s is incomplete: no %s", channel, ", ".join(lacking))
+                text = "the record of observer %r is incomplete: no %s"
+                _log.error(text, channel.observer, ", ".join(lacking))
 
 
 # ======================================================================================
@@ -3033,17 +2880,12 @@ def _run_names(basedir: str) -> list[str]:
     """Return the names of the run directories, numbers first."""
     with os.scandir(basedir) as entries:  # it knows what is a directory: no stat() for each
         names = [e.name for e in entries if not e.name.startswith((".", "_")) and e.is_dir()]
-    return sorted(names, key=_id_order)
+    return sorted(names, key=lambda name: _order(_as_id(name)))
 
 
 def _as_id(name: str) -> int | str:
     """Return the id that the name of a run directory stands for: a number where it is one."""
     return int(name) if re.fullmatch("0|[1-9][0-9]*", name) else name
-
-
-def _id_order(name: str) -> tuple[bool, Any, str]:
-    number = _as_id(name)
-    return isinstance(number, str), number, name
 
 
 def _is_alive(run: Config) -> bool:
@@ -3199,8 +3041,7 @@ class _Option:
 
     def __init__(self, short: str | None, long: str, value: str, text: str, function: Any = None):
         self.short, self.long, self.value, self.text = short, long, value, text
-        self.dest = long.lstrip("-").replace("-", "_")
-        self.function = function  # of those that users make
+        self.dest, self.function = long.lstrip("-").replace("-", "_"), function
 
 
 def _parse_options(table: str) -> list[_Option]:
@@ -3357,12 +3198,10 @@ def _parse_updates(words: Iterable[str]) -> tuple[Config, list[str]]:
     named: list[str] = []
     for word in words:
         path, equals, text = word.partition("=")
-        if not equals:
-            named.append(word)
-        elif not all(path.split(".")):
-            raise _UsageError(f"{word!r} is no update; write name=value or dotted.name=value")
-        else:
+        if equals:
             updates[path.strip()] = _parse_value(text)
+        else:
+            named.append(word)
     return updates, named
 
 
@@ -3468,9 +3307,10 @@ def _format_table(title: str, rows: Sequence[Sequence[Any]]) -> str:
     return "\n".join([title, *(lines or ["  none"])])
 
 
-def _format_config(config: Config, summary: ConfigSummary) -> str:
-    """Return the text of `print_config`."""
-    docs, roles = summary.docs, ("modified", "added", "typechanged")
+def print_config(_run: Run) -> None:
+    """Print the configuration, with updates applied and changes marked."""
+    summary, roles = _run.config_modifications, ("modified", "added", "typechanged")
+    docs = summary.docs
     legend = ", ".join(_paint(role, role) for role in (*roles, "doc"))
     lines = [f"Configuration ({legend}):"]
     if "" in docs:
@@ -3485,20 +3325,14 @@ def _format_config(config: Config, summary: ConfigSummary) -> str:
             lines.append(_paint(text, changes[-1] if changes else "") + comment)
             add(below, path, margin + "  ")
 
-    add(config, "", "  ")
-    return "\n".join(lines)
-
-
-def print_config(_run: Run) -> None:
-    """Print the configuration, with updates applied and changes marked."""
-    print(_format_config(_run.config, _run.config_modifications))
+    add(_run.config, "", "  ")
+    print("\n".join(lines))
 
 
 def print_dependencies(_run: Run) -> None:
     """Print the packages and source files that a run would record."""
     info = _run.collect_facts({})
-    packages = [(name.replace("==", " == "), "") for name in info["dependencies"]]
-    print(_format_table("Dependencies:", packages))
+    print(_format_table("Dependencies:", [(name, "") for name in info["dependencies"]]))
     print(_format_table("\nSources:", info["sources"]))
 
 
@@ -3723,15 +3557,15 @@ def _collect_experiment(part: Ingredient, known: Config) -> Config:
     imported, others = _imported_files(base)
     sources = {part.mainfile}.union(*(p._extra_sources for p in parts))
     if SETTINGS.DISCOVER_SOURCES != "none":
-        sources |= {p.mainfile for p in parts if not _is_installed(p.mainfile or "")} | imported
+        sources |= imported
     if SETTINGS.DISCOVER_SOURCES == "dir":
         sources.update(_python_files(base))
     packages: Config = {"minisacred": __version__} if _is_installed(_THIS_FILE) else {}
     which = SETTINGS.DISCOVER_DEPENDENCIES
     with suppress(Exception):  # damaged metadata, a full disk: not to cost the run
         sources.update(part._save_cells())
-        if which != "none":
-            packages.update(_packages(None if which == "pkg" else others))
+        if which == "pkg" or (others and which != "none"):
+            packages.update(_packages(None if which == "pkg" else frozenset(others)))
     for other in parts:
         packages.update(other._extra_packages)
     digests = dict(known.get("sources", ()))
@@ -3868,8 +3702,7 @@ def _meta_info(ex: Any, request: _Request, options: Config, config: Config) -> C
     )
     meta: Config = {"named_configs": request.named_configs, "config_updates": _settled(updates)}
     meta.update({key: options[key] for key in ("comment", "priority") if key in options})
-    with suppress(OSError):  # it has been removed
-        meta["cwd"] = os.getcwd()
+    meta["cwd"] = os.getcwd()
     spec = ex._caller.get("__spec__")
     if spec and spec.parent:  # `python -m package.exp`, or a module of a package
         meta["module"] = spec.name
@@ -3934,7 +3767,7 @@ def _prepare(ex: Any, request: _Request) -> Run:
     for option in ex.additional_cli_options:
         if option.dest in options:
             option.function(options[option.dest], run)
-    run.observers = _by_priority(run.observers)
+    run.observers.sort(key=lambda observer: -observer.priority)
     automatic = None if run.observers else "no"
     run.capture_mode = options.get("capture", SETTINGS.CAPTURE_MODE) or automatic
     _check_run(ex, run, options)
@@ -4121,9 +3954,9 @@ class _Worker:
             with suppress(OSError):
                 is_dead = self.retry_dead and _load_run(self.basedir, name)["status"] == "DEAD"
                 priority = not is_dead and _read_file(join(self.basedir, name, _QUEUED_MARK))
-                found.append((-float(priority or 0), _id_order(name)))
+                found.append((-float(priority or 0), _order(_as_id(name)), name))
         self._waiting = max(len(found) - 1, 0)
-        for _, (*_, name) in sorted(found):
+        for *_, name in sorted(found):
             folder = join(self.basedir, name)
             number, _ = _newest_claim(folder)  # before the record, which may change until then
             run = _load_run(self.basedir, name)
@@ -4396,10 +4229,6 @@ class Experiment(Ingredient):
 # ======================================================================================
 # 19. Looking at runs
 # ======================================================================================
-
-
-def _cut(text: str, width: int | None) -> str:
-    return text[: width - 1] + "…" if width and len(text) > width else text
 
 
 def _format_rows(rows: Sequence[Config], width: int | None) -> str:

@@ -183,7 +183,7 @@ def test_strict_parsing_refuses_what_is_no_literal(ex, capsys, monkeypatch):
         ("foo=3", 2, ["'foo=3'", "with", "help"]),
         ("main other", 2, ["'other'", "help"]),
         ("big", 2, ["'big'", "with big"]),
-        ("with =3", 2, ["'=3'", "name=value"]),
+        ("with =3", 1, ["''", "name=value"]),
         ("help nothing", 2, ["'nothing'"]),
         ("with biig", 1, ["'biig'", "'big'", "help"]),
         ("with missing.json", 1, ["missing.json"]),

@@ -78,7 +78,7 @@ def test_print_named_configs_shows_names_with_the_first_lines_of_their_docs(ex, 
 def test_print_dependencies_shows_packages_and_sources(ex, capsys):
     ex.add_package_dependency("somepackage", "1.2")
     out = printed(capsys, ex, "print_dependencies")
-    assert re.search(r"somepackage +== 1\.2", out) and re.search(r"pytest +== \d", out)
+    assert "  somepackage==1.2\n" in out and re.search(r"  pytest==\d", out)
     assert re.search(r"conftest\.py +[0-9a-f]{32}", out)
     ex.command(print_dependencies, unobserved=True)
     assert printed(capsys, ex, "print_dependencies") == out

@@ -173,10 +173,13 @@ def test_many_runs_leave_nothing_behind(place):
     (place.path / "tmp").mkdir()
     done = place(
         """
-        import gc, os, tempfile, threading
+        import gc, os, tempfile, threading, time
         ex.main(lambda: print("x"))
         def state():
             gc.collect()
+            deadline = time.monotonic() + 10
+            while threading.active_count() > 1 and time.monotonic() < deadline:
+                time.sleep(0.01)
             found = [len(os.listdir(path)) for path in ("/proc/self/fd", tempfile.gettempdir())]
             return [*found, threading.active_count()]
         ex.run()
