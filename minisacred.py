@@ -183,7 +183,7 @@ def _one_line(error: object) -> str:
         return "(it cannot be printed)"
 
 
-#: What settings may be of which not all values are.
+#: The choices of settings that do not take every value.
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "CAPTURE_MODE": (None, "no", "sys", "fd"),
     "DISCOVER_SOURCES": ("imported", "sys", "dir", "none"),
@@ -234,7 +234,7 @@ SETTINGS = _Settings(
     ),
     COMMAND_LINE=_Settings(
         STRICT_PARSING=False,  #: an update's value must be a Python literal
-        SHOW_DISABLED_OPTIONS=True,
+        SHOW_DISABLED_OPTIONS=True,  #: without effect: there are none
     ),
 )
 
@@ -242,7 +242,7 @@ SETTINGS = _Settings(
 def install_as_sacred() -> None:
     """Let `import sacred`, `from sacred.observers import …` and the like find this module.
 
-    Call it before anything imports the real Sacred; SacredError if something has.
+    To be called first; SacredError if the real Sacred has been imported.
     """
     this = sys.modules[__name__]
     if sys.modules.get("sacred", this) is not this:
@@ -751,9 +751,10 @@ def _copy_as(source: str, target: str) -> None:
     with _replacing(target) as temporary:
         if isdir(source):
             shutil.copytree(source, temporary, symlinks=True)
-            _remove(target)
         else:
             shutil.copyfile(source, temporary)
+        if isdir(source) or isdir(target):
+            _remove(target)
 
 
 def _sync(*paths: str) -> None:
@@ -2116,7 +2117,7 @@ class FileStorageObserver(_Recorder):
             super()._end(**fields)
         for folder, _, names in os.walk(self.dir):
             paths = [join(folder, name) for name in names]
-            _sync(*(path for path in paths if os.stat(path).st_size), folder)
+            _sync(*(path for path in paths if os.lstat(path).st_size), folder)
 
 
 # ======================================================================================
@@ -2754,7 +2755,8 @@ class Run:
             info = self.collect_facts(self.experiment_info)
             if info != self.experiment_info:
                 self.experiment_info = info
-                self._send("experiment_event", ex_info=info, diff="")
+                for channel in self._channels:
+                    channel.add("experiment_event", ex_info=info, diff="")
         self.status = status
         self._deliver_end()
         if not self._capture.is_complete:
@@ -2805,7 +2807,7 @@ class Run:
             channel.deliver(0 if channel.is_failing else min(SETTINGS.OBSERVER_TIMEOUT, 1e6))
 
     def _beat_on(self) -> None:
-        while not self._stop.wait(self.beat_interval):
+        while not self._stop.wait(min(self.beat_interval, 1e6)):
             with self._lock:
                 if self._stop.is_set():
                     return
@@ -3162,10 +3164,11 @@ def _make_parser(program: str, options: Iterable[_Option], usage: str = "") -> _
     for option in options:
         kind: Config = {"metavar": option.value} if option.value else {"action": "store_true"}
         names = filter(None, (option.short, option.long))
-        action = parser.add_argument(*names, help=option.text.replace("%", "%%"), **kind)
-        spelling = f"--{option.dest}"  # `-` and `_` mean the same
-        for name in (spelling, spelling.replace("_", "-")):
-            parser._option_string_actions[name] = action
+        parser.add_argument(*names, help=option.text.replace("%", "%%"), **kind)
+    known = parser._option_string_actions
+    for action in list(known.values()):  # `-` and `_` mean the same
+        known.setdefault(f"--{action.dest}", action)
+        known.setdefault(f"--{action.dest}".replace("_", "-"), action)
     parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
     return parser
 
@@ -3664,7 +3667,7 @@ def _resolve_request(
     if not recorded:
         return config, summary, []
     new = [_join(*k) for k, _ in _leaves(config) if _get(recorded, k, _ABSENT) is _ABSENT]
-    other = summary.modified.difference(request.meta_info["modified"], ["seed"])
+    other = summary.modified.difference(request.meta_info.get("modified", ()), ["seed"])
     notes = {
         "new in the sources since it was recorded": new,
         "taken as recorded, though the sources have other values by now": sorted(other),
@@ -4275,9 +4278,8 @@ _SIGNS = {"=": "eq", "==": "eq", "!=": "ne", "<": "lt", "<=": "le", ">": "gt", "
 def _holds(view: Config, name: str, sign: str, text: str) -> bool:
     """Tell whether a condition holds for a run."""
     value = _named(view, name)
-    wanted = text if isinstance(value, str) else _settled(_parse_value(text))
     try:
-        return bool(getattr(operator, _SIGNS[sign])(value, wanted))
+        return bool(getattr(operator, _SIGNS[sign])(value, _settle(value, _parse_value(text))))
     except TypeError:  # a text is neither less nor more than a number
         return False
 
@@ -4345,6 +4347,7 @@ def _show(basedir: str, words: Sequence[str], options: Config) -> None:
     rows = [
         {"metrics": name, "last": numbers[-1], "min": min(numbers), "max": max(numbers)}
         for name, numbers in values.items()
+        if numbers
     ]
     if rows:
         print(_format_rows(rows, width))

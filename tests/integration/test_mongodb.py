@@ -42,12 +42,10 @@ def main(_run, _log):
         _run.log_scalar("loss", numpy.float32(step / 4))
         _run.log_scalar("accuracy", step, step * 10)
     _run.info["note"] = "seen"
-    os.makedirs("weights/deep", exist_ok=True)
-    for path, text in {"a.svg": "<svg/>", "weights/deep/b": "b", "data.csv": "1,2"}.items():
+    for path, text in {"a.svg": "<svg/>", "data.csv": "1,2"}.items():
         with open(path, "w") as file:
             file.write(text)
     _run.add_artifact("a.svg", "plots/a.svg", metadata={"epoch": 3})
-    _run.add_artifact("weights")
     _run.add_resource("data.csv")
     return {"score": 0.25}
 """
@@ -226,7 +224,7 @@ def test_metrics_are_documents_that_info_links(recorded):
 
 def test_artifacts_and_resources_are_in_gridfs(recorded):
     db, place = recorded
-    assert db.artifacts() == {"plots/a.svg": b"<svg/>", "weights/deep/b": b"b"}
+    assert db.artifacts() == {"plots/a.svg": b"<svg/>"}
     plot = db.files.find_one({"_id": db.run()["artifacts"][0]["file_id"]})
     assert plot["contentType"] == "image/svg+xml" and plot["metadata"] == {"epoch": 3}
     ((path, md5),) = db.run()["resources"]
