@@ -1747,10 +1747,8 @@ class RunObserver:
     An exception from the first stops the run; a later one is reported, and the event repeated.
     """
 
-    #: Observers are called in the order of falling priority.
-    priority = 0
-    #: Set by an observer that records into a directory.
-    dir: Any = None
+    priority = 0  #: observers are called in the order of falling priority
+    dir: Any = None  #: set by an observer that records into a directory
     output_file: Any = None  #: set by the run: the file with the output so far
     goes_on_in: str | None = None  #: set by the run: the directory that it goes on in, if so
 
@@ -3637,14 +3635,15 @@ def _find_command(ex: Any, name: str | None) -> Any:
     raise _UsageError(f"{problem} (commands: {', '.join(commands)}; 'with' precedes updates)")
 
 
-def _used_entries(ex: Any) -> set[str]:
+def _used_entries(ex: Any, command: Any) -> set[str]:
     """Return the dotted paths that parameters of scopes and captured functions can name."""
     used = set()
     for part, top in ex._parts().items():
         for source in part.configurations:
             used |= {_join(top, name) for name in getattr(source, "parameters", ())}
         for captured in part.captured_functions:
-            used |= {_join(top, captured.prefix or "", name) for name in captured.uses}
+            if captured is command or captured.__module__ != __name__:  # no other built-in command
+                used |= {_join(top, captured.prefix or "", name) for name in captured.uses}
     return used - {*ex._parts().values()}
 
 
@@ -3740,7 +3739,7 @@ def _prepare(ex: Any, request: _Request) -> Run:
         logger.setLevel(options["loglevel"])
     config, summary, notes = _resolve_request(ex, request, name, logger)
     if "force" not in options:
-        _check_additions(summary, config, _used_entries(ex), request.updates, logger)
+        _check_additions(summary, config, _used_entries(ex, command), request.updates, logger)
 
     parts = () if command.__module__ == __name__ else ex._parts()
     changed = sorted({*summary.added, *summary.modified, *summary.typechanged})
