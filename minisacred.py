@@ -1334,11 +1334,12 @@ def _capture(function: Any, prefix: str | None = None) -> Any:
     @functools.wraps(function)
     def captured(*args: Any, **kwargs: Any) -> Any:
         given = {**fill, **kwargs}
-        placed = set(by_place[: len(args)]) - kwargs.keys()
-        for name in placed & given.keys():
-            del given[name]
+        placed = by_place[: len(args)]
+        for name in placed:
+            if name not in kwargs:
+                given.pop(name, None)
         if drawn_names and context:
-            needed = set(drawn_names) - placed - kwargs.keys()
+            needed = {*drawn_names} - {*placed, *kwargs}
             given.update(context.drawn(needed, kwargs.get("_seed")) if needed else {})
         try:
             return function(*args, **given)
@@ -2443,8 +2444,7 @@ class _SignalGuard:
         self.in_fork = in_fork
         self._old: dict[int, Any] = {}
         self.is_holding = True  #: whether signals are only remembered
-        self._pending = 0
-        self.raised = 0  #: the signal for which the exception was raised
+        self._pending = self.raised = 0  #: the signal for which the exception was raised
 
     def __enter__(self) -> _SignalGuard:
         is_main = threading.current_thread() is threading.main_thread()
@@ -3571,8 +3571,10 @@ def _collect_experiment(part: Ingredient, known: Config) -> Config:
         packages.update(other._extra_packages)
     digests = dict(known.get("sources", ()))
     for path in filter(None, sources):
-        with suppress(OSError):
-            digests.setdefault(relpath(path, base), _file_md5(path))
+        name = relpath(path, base)
+        if name not in digests:
+            with suppress(OSError):
+                digests[name] = _file_md5(path)
     return {
         "name": part.path,
         "repositories": [],
@@ -3679,8 +3681,7 @@ def _basedir(ex: Any, options: Config) -> str:
     known = [observer.basedir for observer in ex.observers if hasattr(observer, "basedir")]
     if "file_storage" not in options and not known:
         raise _UsageError("this needs the directory of the runs: add -F DIR")
-    folder: Path = options.get("file_storage") or known[0]
-    return abspath(folder)
+    return str(abspath(options.get("file_storage") or known[0]))
 
 
 def _observers(ex: Any, options: Config) -> list[Any]:
