@@ -1434,15 +1434,16 @@ class _SysCapture(_Capture):
         sys.stdout, sys.stderr = tees
 
     def keep(self, text: Any) -> None:
-        with suppress(ValueError):  # somebody has kept the stream until after the run
-            try:
-                if isinstance(text, str):
-                    self._file.write(text)
-                else:
-                    self._file.flush()
-                    self._file.buffer.write(text)
-            except OSError:  # a full disk is not the program's concern
-                self.is_complete = False
+        try:
+            if isinstance(text, str):
+                self._file.write(text)
+            else:
+                self._file.flush()
+                self._file.buffer.write(text)
+        except OSError:  # a full disk is not the program's concern
+            self.is_complete = False
+        except ValueError:
+            pass  # somebody has kept the stream until after the run
 
     def sync(self) -> None:
         self.keep(b"")
@@ -2109,7 +2110,8 @@ class FileStorageObserver(_Recorder):
     def _end(self, **fields: Any) -> None:
         """Write the last state of everything, so that it is on the disk when this returns."""
         try:
-            self._write_json("metrics.json", _read_metric_lines(self._path("metrics.jsonl"))[0])
+            metrics, _ = _read_metric_lines(self._path("metrics.jsonl"))
+            self._write("metrics.json", _json_bytes(metrics))
             if self.output_file not in (None, self._path("cout.txt")):
                 _copy_as(self.output_file, self._path("cout.txt"))
         finally:
@@ -4205,8 +4207,6 @@ class Experiment(Ingredient):
 
                 pdb.post_mortem(error.__traceback__)
             sys.exit(getattr(error, "exit_code", 1) if run is None else 1)
-
-    # -- during a run --------------------------------------------------------------------
 
     @property
     def info(self) -> Any:
