@@ -348,8 +348,8 @@ def _convert(value: Any, strange: list[str] | None, depth: int) -> Any:
     if isinstance(value, int):
         return json.loads(_encode(int(value)))  # refuses numbers of thousands of digits
     if isinstance(value, float):
-        strange_ones = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
-        return strange_ones.get(repr(float(value)), float(value))
+        value = float(value)
+        return value if value - value == 0 else json.dumps(value)  # one of _NOT_FINITE
     if isinstance(value, (bytes, bytearray)):
         return bytes(value).decode("utf-8", "replace")
     if hasattr(value, "isoformat"):  # a date, a time, or both
@@ -662,9 +662,12 @@ def _generator(seed: int) -> Any:
 # ======================================================================================
 
 
+_EPOCH = datetime(1970, 1, 1)
+
+
 def _utc(seconds: float) -> datetime:
     """Return a time of the clock as a naive UTC datetime, the form Sacred's observers get."""
-    return datetime(1970, 1, 1) + timedelta(0, seconds)
+    return _EPOCH + timedelta(0, seconds)
 
 
 def _now() -> datetime:
@@ -680,7 +683,7 @@ def _json_text(value: Any, margin: str = "") -> str:
             for key, item in sorted(value.items())
         ]
         return "{\n" + ",\n".join(lines) + f"\n{margin}}}"
-    if isinstance(value, list) and any(isinstance(item, (dict, list)) for item in value):
+    if isinstance(value, list) and not {dict, list}.isdisjoint(map(type, value)):
         lines = [deeper + _json_text(item, deeper) for item in value]
         return "[\n" + ",\n".join(lines) + f"\n{margin}]"
     return _encode(value)
@@ -1581,6 +1584,7 @@ def apply_backspaces_and_linefeeds(text: str) -> str:
 # cannot be had is left out. Nothing here is done for an unobserved run.
 # ======================================================================================
 
+
 #: Seconds after which a question to another program counts as unanswered.
 _PROBE_TIMEOUT = 2.0
 
@@ -1677,12 +1681,11 @@ def host_info_gatherer(name: str) -> Callable[[Function], Any]:
     return named
 
 
-def _cpu_name() -> str | None:
+def _cpu_name() -> Any:
     with suppress(FileNotFoundError), open("/proc/cpuinfo", errors="replace") as file:
         for line in file:
             if line.startswith(("model name", "Hardware")):
                 return line.partition(":")[2].strip()
-    return None
 
 
 def _gpu_info() -> Config | None:
@@ -1951,8 +1954,8 @@ def _read_metric_lines(path: str) -> tuple[Config, int]:
         for line in file:
             try:
                 entry, _ = decode(line)
-                row = entry["step"], entry["value"], entry["timestamp"]
-                _add_measurement(metrics, entry["name"], *row)
+                row = entry["name"], entry["step"], entry["value"], entry["timestamp"]
+                _add_measurement(metrics, *row)
             except (ValueError, KeyError, TypeError):
                 damaged += line[-1:] == "\n"  # a torn last line is what a kill leaves
     return metrics, damaged
@@ -2969,9 +2972,12 @@ def _load_run(basedir: str, name: str) -> Config:
     if not metrics:  # not complete before the end
         metrics, damaged = _read_metric_lines(join(folder, "metrics.jsonl"))
         errors += [f"metrics.jsonl: {damaged} damaged lines"] if damaged else []
-    for metric in metrics.values():
-        with suppress(KeyError, TypeError):  # it is no metric
+    try:
+        for metric in metrics.values():
             metric["values"] = [float(v) if v in _NOT_FINITE else v for v in metric["values"]]
+    except (KeyError, TypeError):
+        errors.append("metrics.json: these are no metrics")
+        metrics = {}
     run["metrics"] = metrics
     if run["status"] in ("QUEUED", "RUNNING") and _is_dead(run):
         if read("run.json").get("status") != run["status"]:  # it has ended meanwhile
