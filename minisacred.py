@@ -1584,23 +1584,20 @@ def apply_backspaces_and_linefeeds(text: str) -> str:
 # cannot be had is left out. Nothing here is done for an unobserved run.
 # ======================================================================================
 
-
 #: Seconds after which a question to another program counts as unanswered.
 _PROBE_TIMEOUT = 2.0
 
 
 def _output_of(*argv: str) -> str | None:
     """Return what a program prints, or None when it fails or takes too long."""
-    import subprocess
+    from subprocess import DEVNULL, SubprocessError, check_output
 
-    null, environment = subprocess.DEVNULL, {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
+    env = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}
     try:
-        output = subprocess.check_output(
-            argv, stdin=null, stderr=null, env=environment, timeout=_PROBE_TIMEOUT
-        )
-    except (OSError, subprocess.SubprocessError):
+        text = check_output(argv, stdin=DEVNULL, stderr=DEVNULL, env=env, timeout=_PROBE_TIMEOUT)
+    except (OSError, SubprocessError):
         return None
-    return output.decode("utf-8", "surrogateescape")
+    return text.decode("utf-8", "surrogateescape")
 
 
 def _ask_git(folder: str) -> tuple[list[Config], str]:
