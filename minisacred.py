@@ -634,14 +634,13 @@ def _derived_seed(root: Any, name: str, call: int) -> int:
 
 def _seed_all(seed: Any) -> None:
     """Seed `random`, and numpy, torch and tensorflow where the experiment has imported them."""
-    if not isinstance(seed, (int, float, str)):
-        raise InvalidConfigError(f"seed: must be a number or a text, not {seed!r}")
+    if not isinstance(seed, int):
+        raise InvalidConfigError(f"seed: must be a whole number, not {seed!r}")
     random.seed(seed)
-    number = seed if isinstance(seed, int) else _derived_seed(seed, "", 0)
     functions = {"numpy": "random.seed", "torch": "manual_seed", "tensorflow": "random.set_seed"}
     for module, name in functions.items():
         with suppress(AttributeError, KeyError):  # it is being imported just now
-            operator.attrgetter(name)(sys.modules[module])(number % 2**32)
+            operator.attrgetter(name)(sys.modules[module])(seed % 2**32)
 
 
 def _generator(seed: int) -> Any:
@@ -1014,10 +1013,11 @@ def _comment_docs(function: types.FunctionType) -> Config:
     for number, line in enumerate(lines, 1):
         assigned = re.match(r"\s*(\w+)\s*(:[^=]+)?=(?!=)", line)
         text = comments.get(number, "")
-        if assigned:
-            docs.setdefault(assigned[1], text or " ".join(above))
+        doc = text or " ".join(above)
+        if assigned and doc:
+            docs.setdefault(assigned[1], doc)
         above = [*above, text] if line.strip()[:1] == "#" else []
-    return {name: doc for name, doc in docs.items() if doc}
+    return docs
 
 
 class ConfigScope:
@@ -1622,7 +1622,8 @@ def _ask_git(folder: str) -> tuple[list[Config], str]:
 _INSTALLED = re.compile(r"(?:site|dist)-packages[/\\]")  #: where installed packages are
 
 
-def _imported_files(base_dir: str) -> tuple[set[str], set[str]]:
+@functools.lru_cache(1)  # once for the same names of `modules`
+def _imported_files(base_dir: str, modules: Any) -> tuple[set[str], set[str]]:
     """Return the imported sources below a directory, and names and files of other modules."""
     library, root = dirname(os.__file__), join(realpath(base_dir), "")
     environment = join(realpath(sys.prefix), "")
@@ -1757,6 +1758,7 @@ class RunObserver:
     dir: Any = None  #: set by an observer that records into a directory
     output_file: Any = None  #: set by the run: the file with the output so far
     goes_on_in: str | None = None  #: set by the run: the directory that it goes on in, if so
+    is_ending = False  #: set by the run: after this heartbeat comes the event of its end
 
     def for_run(self) -> RunObserver:
         """Return the observer that records one run: itself, or a copy while it is in use."""
@@ -1870,7 +1872,8 @@ class _Recorder(RunObserver):
         try:
             self._store_info(info)
         finally:
-            self._save()
+            if not self.is_ending:
+                self._save()
 
     def completed_event(self, stop_time: datetime, result: Any) -> None:
         self._end(status="COMPLETED", stop_time=stop_time, result=result)
@@ -2703,7 +2706,7 @@ class Run:
         facts = {"ex_info": self.experiment_info, "host_info": self.host_info, **moment}
         for number, observer in enumerate(self.observers):
             self.observers[number] = own = observer.for_run()
-            own.goes_on_in = self.goes_on_in
+            own.goes_on_in, own.is_ending = self.goes_on_in, False
             meta = {**self.meta_info, "beat_interval": self.beat_interval}
             facts.update(command=meta["command"], config=self.config, meta_info=meta, _id=self._id)
             try:
@@ -2862,6 +2865,7 @@ class Run:
         event, arguments = ends.get(self.status, other)
         deadline = monotonic() + min(SETTINGS.OBSERVER_TIMEOUT, 1e6)
         for channel in self._channels:
+            channel.observer.is_ending = True
             channel.add(event, **arguments)
             channel.add("join")
             thread = _start_thread(channel.deliver)
@@ -3278,14 +3282,13 @@ def _die_of(number: int) -> None:
 
 def _die_uncaught(error: BaseException, number: int) -> None:
     """Have the process end as a signal would have ended it, if nobody catches the exception."""
-    hook = sys.excepthook
 
     def die(kind: Any, uncaught: BaseException, trace: Any) -> None:
         if uncaught is error:
             _die_of(number)
         hook(kind, uncaught, trace)
 
-    sys.excepthook = die
+    hook, sys.excepthook = sys.excepthook, die
 
 
 # ======================================================================================
@@ -3465,8 +3468,6 @@ class Ingredient:
         self.post_run_hooks.append(self.capture(function, prefix=prefix))
         return self.post_run_hooks[-1]
 
-    # -- registration --------------------------------------------------------------------
-
     def add_config(self, /, cfg_or_file: Any = None, **entries: Any) -> None:
         """Add a dictionary, config file or keyword arguments as entries; may raise ConfigError."""
         self.configurations.append(_source(cfg_or_file, entries))
@@ -3561,7 +3562,7 @@ class Ingredient:
 def _collect_experiment(part: Ingredient, known: Config) -> Config:
     """Return what is recorded of an experiment; sources that are known already stay so."""
     base, parts = realpath(part.base_dir), part._parts()
-    imported, others = _imported_files(base)
+    imported, others = _imported_files(base, tuple(sys.modules))
     sources = {part.mainfile}.union(*(p._extra_sources for p in parts))
     if SETTINGS.DISCOVER_SOURCES != "none":
         sources |= imported
@@ -3722,7 +3723,7 @@ def _check_run(ex: Any, run: Run, options: Config) -> None:
     """Raise SacredError for what cannot be done; warn of a run that nobody observes."""
     if run.queue_only and not run.observers:
         raise _UsageError("a queued run is recorded: add -F DIR, leave out --unobserved")
-    if not (run.observers or run.unobserved or run.debug):
+    if not (run.observers or run.unobserved):
         run.run_logger.warning("No observers have been added to this run")
     if "enforce_clean" in options:
         sources = [name for name, _ in _collect_experiment(ex, {})["sources"]]
@@ -3747,7 +3748,6 @@ def _prepare(ex: Any, request: _Request) -> Run:
     config, summary, notes = _resolve_request(ex, request, name, logger)
     if "force" not in options:
         _check_additions(summary, config, _used_entries(ex, command), request.updates, logger)
-
     parts = () if command.__module__ == __name__ else ex._parts()
     changed = sorted({*summary.added, *summary.modified, *summary.typechanged})
     unobserved = "unobserved" in options or command.unobserved
