@@ -1,6 +1,7 @@
 """Captured functions: missing parameters come from the configuration."""
 
 import asyncio
+import functools
 import inspect
 import multiprocessing
 import random
@@ -10,7 +11,13 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import pytest
 
-from minisacred import Experiment, Ingredient, MissingConfigError, SignatureError
+from minisacred import (
+    Experiment,
+    Ingredient,
+    InvalidConfigError,
+    MissingConfigError,
+    SignatureError,
+)
 
 
 @pytest.fixture
@@ -146,6 +153,21 @@ def test_methods_static_and_class_methods_can_be_captured(ex, within):
     assert within(lambda: (C().method(), C().method(7))) == ((C, 1), (C, 7))
     assert within(lambda: (C.static(), C.static_below(), C().static())) == (1, 1, 1)
     assert within(lambda: C.of_class()) == (C, 2)
+
+
+def test_bound_method_can_be_captured(ex, within):
+    class C:
+        def method(self, a, b=0):
+            return type(self), a, b
+
+    bound = ex.capture(C().method)
+    assert within(lambda: (bound(), bound(7))) == ((C, 1, 2), (C, 7, 2))
+
+
+@pytest.mark.parametrize("thing", [len, int, functools.partial(print), object()])
+def test_what_is_no_function_of_python_cannot_be_captured(ex, thing):
+    with pytest.raises(InvalidConfigError, match="needs a function written in Python"):
+        ex.capture(thing)
 
 
 def test_generators_and_coroutine_functions_can_be_captured(ex, within):

@@ -157,6 +157,27 @@ def test_tracebacks_and_breakpoints_show_the_users_file_and_line(ex, scope_of, t
     assert {4, 5} <= set(seen)
 
 
+ENDS = [
+    "a = '''x\n'''\nb = 2",
+    "a = 'x\\\n'\nb = 2",
+    "a = 'x\\n'\n# a comment\n    \nb = 2",
+    "a = ['x\\n',\n][0]; b = 2",
+]
+
+
+@pytest.mark.parametrize("body", ENDS)
+def test_scope_ends_where_its_function_does(ex, tmp_path, body):
+    path = tmp_path / "scope.py"
+    head, *lines = body.split("\n")
+    inner = [line if line[:1] in "#']" or not line.strip() else f"        {line}" for line in lines]
+    text = ["if True:", "    def config():", f"        {head}", *inner, "else:", "    c = 3"]
+    path.write_text("\n".join(text))
+    names = {}
+    exec(compile(path.read_text(), str(path), "exec"), names)
+    config = ex.config(names["config"])()
+    assert config["b"] == 2 and config["a"].strip("\n") == "x"
+
+
 def test_scope_without_source_says_what_to_do(ex):
     names = {}
     exec("def config():\n    a = 1", names)
