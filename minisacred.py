@@ -821,19 +821,20 @@ class _Namespace(dict):  # type: ignore[type-arg]
         super().__init__()
         self.fixed, self.top, self.defaults = fixed, top, defaults
         self.known, self.given = known, given
-        self.assigned: dict[str, None] = {}  #: in the order of the first assignment
-        self.changed: dict[str, None] = {}  #: known entries that may be changed in place
+        #: The names of variables, and whether they have been assigned; else they are parameters
+        #: that known entries are the values of, which may be changed in place.
+        self.bound: dict[str, bool] = {}
         self._own: dict[int, Any] = {}
 
     def __setitem__(self, name: str, value: Any) -> None:
         if name == "seed" and not self.top and name not in self.fixed and value is not None:
             _seed_all(_normalise(value, name))  # what is drawn from here on follows it
-        self.assigned[name] = None
+        self.bound[name] = True
         super().__setitem__(name, self._restored(name, value))
 
     def __getitem__(self, name: str) -> Any:
         value = super().__getitem__(name)
-        if name in self.fixed and (name in self.assigned or name in self.changed):
+        if name in self.fixed and name in self.bound:
             value = self._restored(name, value)
             super().__setitem__(name, value)
         return value
@@ -845,11 +846,11 @@ class _Namespace(dict):  # type: ignore[type-arg]
 
     def variables(self) -> Config:
         """Return the local variables."""
-        return {name: self[name] for name in {**self.changed, **self.assigned} if name in self}
+        return {name: self[name] for name in self.bound if name in self}
 
     def entries(self) -> Config:
         """Return the known entries and those that variables make, merged."""
-        kept = {n: v for n, v in self.known.items() if n in self.assigned or n not in self.changed}
+        kept = {n: v for n, v in self.known.items() if self.bound.get(n, True)}
         made = {}
         for name, value in self.variables().items():
             if not name.startswith("_"):
@@ -1057,7 +1058,7 @@ class ConfigScope:
 
     def _argument(self, name: str, namespace: _Namespace) -> Any:
         if name in namespace.known:
-            namespace.changed[name] = None
+            namespace.bound[name] = False
         for values in (namespace.known, namespace.given, namespace.fixed, self._defaults):
             if name in values:
                 return _settled(values[name])
