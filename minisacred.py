@@ -821,8 +821,7 @@ class _Namespace(dict):  # type: ignore[type-arg]
         super().__init__()
         self.fixed, self.top, self.defaults = fixed, top, defaults
         self.known, self.given = known, given
-        #: The names of variables, and whether they have been assigned; else they are parameters
-        #: that known entries are the values of, which may be changed in place.
+        #: Whether a variable is assigned; else it is a known entry that may be changed in place.
         self.bound: dict[str, bool] = {}
         self._own: dict[int, Any] = {}
 
@@ -931,28 +930,19 @@ class _ScopeBody(ast.NodeTransformer):
     """Makes the body of a function one that does the same as the body of a module."""
 
     def visit(self, node: ast.AST) -> Any:
-        """Give what is new the place of the old, for tracebacks and breakpoints."""
-        new: ast.AST = super().visit(node)
+        """Return what stands in the place of a node, also in tracebacks and at breakpoints."""
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)):
+            return node  # as it is
+        self.generic_visit(node)
+        new = node
+        if isinstance(node, ast.Return) and not node.value:
+            new = ast.Raise(ast.Name(_END, ast.Load()), None)
+        elif isinstance(node, ast.AnnAssign):  # annotations of local variables are not evaluated
+            new = ast.Assign([node.target], node.value) if node.value else ast.Pass()
+        elif isinstance(node, ast.NamedExpr):
+            arguments = [ast.Constant(node.target.id), node.value]
+            new = ast.Call(ast.Name(_BIND, ast.Load()), arguments, [])
         return new if new is node else ast.copy_location(new, node)
-
-    def visit_Return(self, node: ast.Return) -> ast.AST:
-        return node if node.value else ast.Raise(ast.Name(_END, ast.Load()), None)
-
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
-        """Leave annotations out: those of local variables are not evaluated."""
-        self.generic_visit(node)
-        return ast.Assign([node.target], node.value) if node.value else ast.Pass()
-
-    def visit_NamedExpr(self, node: ast.NamedExpr) -> ast.AST:
-        self.generic_visit(node)
-        arguments = [ast.Constant(node.target.id), node.value]
-        return ast.Call(ast.Name(_BIND, ast.Load()), arguments, [])
-
-    def visit_FunctionDef(self, node: ast.AST) -> ast.AST:
-        """Leave nested functions and classes as they are."""
-        return node
-
-    visit_AsyncFunctionDef = visit_Lambda = visit_ClassDef = visit_FunctionDef
 
 
 def _syntax_tree(function: types.FunctionType) -> ast.FunctionDef:
