@@ -554,28 +554,23 @@ def _parse_value(text: str) -> Any:
     return _typed(value) if isinstance(value, (dict, list)) else _Typed(text, value)
 
 
-def _settle(old: Any, new: Any) -> Any:
-    """Return a copy of a new value as it is in the place of an old one.
+def _settle(new: Any, old: Any = _ABSENT) -> Any:
+    """Return a copy of a new value as it is in the place of an old one, if there is one.
 
     What was typed follows the old one; what JSON has made text is what it was: path or number.
     """
     if isinstance(new, _Typed):
         new = new.over(old)
     if isinstance(new, dict):
-        return {key: _settle(_get(old, [key]), item) for key, item in new.items()}
+        return {key: _settle(item, _get(old, [key])) for key, item in new.items()}
     if isinstance(new, list):
         olds = list(old)[: len(new)] if _is_sequence(old) else []
-        return [_settle(*pair) for pair in itertools.zip_longest(olds, new)]
+        return [_settle(*pair) for pair in itertools.zip_longest(new, olds)]
     if isinstance(new, str) and isinstance(old, os.PathLike):
         return type(old)(new)  # type: ignore[call-arg]
     if isinstance(new, str) and new in _NOT_FINITE and type(old) in (int, float):
         return float(new)
     return new
-
-
-def _settled(new: Any) -> Any:
-    """Return a copy of a tree, in which what was typed is what it says."""
-    return _settle(_ABSENT, new)
 
 
 class _AsPlain(type):
@@ -871,7 +866,7 @@ class _Namespace(dict):  # type: ignore[type-arg]
             return old  # the list, or its element, may come later
         if old is _ABSENT and isinstance(new, dict):
             return _merge({}, new, self._leaf, keys)
-        value = _settle(old, new)
+        value = _settle(new, old)
         if old is _ABSENT or _is_same(old, value):
             self.defaults.setdefault(keys, old)
             return value if old is _ABSENT else old
@@ -891,7 +886,7 @@ class _ConfigDict:
     def evaluate(self, namespace: _Namespace) -> Config:
         """Return the entries made before and those of this source."""
         for name, value in self.entries.items():
-            namespace[name] = _settled(value)
+            namespace[name] = _settle(value)
         return namespace.entries()
 
 
@@ -1051,7 +1046,7 @@ class ConfigScope:
             namespace.bound[name] = False
         for values in (namespace.known, namespace.given, namespace.fixed, self._defaults):
             if name in values:
-                return _settled(values[name])
+                return _settle(values[name])
         code = self.function.__code__
         raise MissingConfigError(
             f"{code.co_filename}:{code.co_firstlineno}: config scope {code.co_name!r} needs "
@@ -1165,12 +1160,12 @@ def _resolve_named(
         ingredients = _placed(ingredients, top, {})
     for top, source in chosen:
         known = _merge(_merge(ingredients, named), updates)
-        given = {"_log": logger, **_settled(known)}
+        given = {"_log": logger, **_settle(known)}
         place = _get(updates, top, {}), top, defaults, _get(named, top, {}), given
         named = _placed(named, top, source.evaluate(_Namespace(*place)))
 
     def over_named(keys: Keys, old: Any, new: Any) -> Any:
-        return new if old in (_ABSENT, None) else _settle(old, new)
+        return new if old in (_ABSENT, None) else _settle(new, old)
 
     return dict(_merge(named, updates, over_named))
 
@@ -1180,7 +1175,7 @@ def _complete(keys: Keys, old: Any, new: Any) -> Any:
     if _is_of_list(new) and _is_sequence(old):
         problem = f"index out of range; the list has {len(old)} elements, counted from 0"
         raise InvalidConfigError(f"{_join(*keys)}.{'/'.join(new)}: {problem}")
-    return _settle(old, new)
+    return _settle(new, old)
 
 
 def _changes(old: Any, new: Any) -> Any:
@@ -1225,7 +1220,7 @@ def _resolve(
     the experiment, whose place is (). A chosen named config is a place and a source.
     """
     defaults: dict[Keys, Any] = {}
-    seed = _settled(updates.get("seed"))
+    seed = _settle(updates.get("seed"))
     if seed is None:  # a new one, in which the state of `random` has no part
         seed = random.SystemRandom().randrange(1, _SEED_LIMIT)
     _seed_all(seed)  # so that what named configs and scopes draw can be repeated
@@ -1243,7 +1238,7 @@ def _resolve(
         config = _merge(config, _placed({}, top, part), _complete)
         for hook in hooks:
             known = _get(config, top, {})
-            update = _nested(hook(_settled(config), command, logger) or {})
+            update = _nested(hook(_settle(config), command, logger) or {})
             changes = _changes(known, update)
             source = _ConfigDict({} if changes is _ABSENT else changes)
             entries = source.evaluate(_Namespace(part, top, defaults, known, {}))
@@ -3701,7 +3696,7 @@ def _meta_info(ex: Any, request: _Request, options: Config, config: Config) -> C
     updates = _merge(  # as they have come out
         request.updates, config, lambda keys, old, new: _ABSENT if old is _ABSENT else new
     )
-    meta: Config = {"named_configs": request.named_configs, "config_updates": _settled(updates)}
+    meta: Config = {"named_configs": request.named_configs, "config_updates": _settle(updates)}
     meta.update({key: options[key] for key in ("comment", "priority") if key in options})
     meta["cwd"] = os.getcwd()
     spec = ex._caller.get("__spec__")
@@ -4270,7 +4265,7 @@ def _holds(view: Config, name: str, sign: str, text: str) -> bool:
     """Tell whether a condition holds for a run."""
     value = _named(view, name)
     try:
-        return bool(getattr(operator, _SIGNS[sign])(value, _settle(value, _parse_value(text))))
+        return bool(getattr(operator, _SIGNS[sign])(value, _settle(_parse_value(text), value)))
     except TypeError:  # a text is neither less nor more than a number
         return False
 
