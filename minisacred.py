@@ -403,17 +403,17 @@ def _leaves(tree: Mapping[Any, Any], top: Keys = ()) -> Iterator[tuple[Keys, Any
             yield keys, value
 
 
-def _newer(keys: Keys, old: Any, new: Any) -> Any:
-    """Have the newer value win: a plain merge."""
-    return new
-
-
 def _merge(
-    old: Any, new: Any, leaf: Function = _newer, keys: Keys = (), own: dict[int, Any] | None = None
+    old: Any,
+    new: Any,
+    leaf: Function = lambda keys, old, new: new,
+    keys: Keys = (),
+    own: dict[int, Any] | None = None,
 ) -> Any:
     """Return `old` with `new` over it: dictionaries key by key, elements of lists by number.
 
-    Elsewhere `leaf` returns what to put, given place, old value (or `_ABSENT`) and new value.
+    Elsewhere `leaf` returns what to put, given place, old value (or `_ABSENT`) and new value;
+    the new one, unless told otherwise.
     Containers in `own`, by `id`, are changed in place; others are copied, the copies noted there.
     """
     own = {} if own is None else own
