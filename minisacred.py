@@ -418,9 +418,10 @@ def _merge(
     """
     own = {} if own is None else own
     has_elements = _is_of_list(new) and _is_sequence(old)
-    if has_elements and any(not -len(old) <= int(number) < len(old) for number in new):
-        return leaf(keys, old, new)
-    if not (has_elements or (isinstance(new, dict) and isinstance(old, dict))):
+    fits = isinstance(new, dict) and isinstance(old, dict)
+    if has_elements:
+        fits = all(-len(old) <= int(number) < len(old) for number in new)
+    if not fits:
         return leaf(keys, old, new)
     merged = old
     if own.get(id(old)) is not old:
