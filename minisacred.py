@@ -362,11 +362,6 @@ def _convert(value: Any, strange: list[str] | None, depth: int) -> Any:
     return _jsonable(plain, strange, depth + 1)
 
 
-def _is_float(key: str) -> bool:
-    """Tell whether a key is what JSON makes of a float: its dot divides no path."""
-    return re.fullmatch(r"-?\d+\.\d+(e[+-]?\d+)?", key) is not None
-
-
 def _is_numpy(value: Any) -> bool:
     return type(value).__module__.partition(".")[0] == "numpy" and hasattr(value, "tolist")
 
@@ -450,7 +445,9 @@ def _nested(updates: Mapping[Any, Any]) -> Config:
     """Return `updates`, whose keys at any depth may be dotted, as nested dictionaries."""
     tree: Config = {}
     for key, value in updates.items():
-        keys = (key,) if not isinstance(key, str) or _is_float(key) else tuple(key.split("."))
+        # What JSON makes of a float as a key has a dot that divides no path.
+        is_whole = not isinstance(key, str) or re.fullmatch(r"-?\d+\.\d+(e[+-]?\d+)?", key)
+        keys = (key,) if is_whole else tuple(key.split("."))
         if "" in keys:
             raise InvalidConfigError(f"{key!r} is no dotted path; write name=value or a.b=value")
         tree = _placed(tree, keys, _nested(value) if isinstance(value, dict) else value)
