@@ -467,10 +467,11 @@ _KEY_RULES = {
 def _check_key(key: Any, path: str) -> None:
     """Raise InvalidConfigError unless `key` may be the key of a config dictionary."""
     text = key if isinstance(key, str) else "\0"
-    rules = [rule for setting, rule in _KEY_RULES.items() if SETTINGS.CONFIG[setting]]
-    problem = next((problem for pattern, problem in rules if re.match(pattern, text)), "")
-    if not isinstance(key, (str, int, float, type(None))):
-        problem = "is neither a string nor a number"
+    is_scalar = isinstance(key, (str, int, float, type(None)))
+    problem = "" if is_scalar else "is neither a string nor a number"
+    for setting, (pattern, broken) in _KEY_RULES.items():
+        if SETTINGS.CONFIG[setting] and re.match(pattern, text):
+            problem = broken
     if problem:
         raise InvalidConfigError(f"{_join(path, repr(key))}: the key {problem}; choose another")
 
