@@ -538,7 +538,7 @@ def _typed(value: Any) -> Any:
         return {key: _typed(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_typed(item) for item in value]
-    return _Typed(value if isinstance(value, str) else repr(value), value)
+    return _Typed(str(value), value)
 
 
 def _parse_value(text: str) -> Any:
