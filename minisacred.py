@@ -1068,10 +1068,7 @@ def _load_yaml(file: Any) -> Any:
 
     exponential = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$")
     Loader.add_implicit_resolver(number, exponential, list("-+.0123456789"))
-    try:
-        return yaml.load(file, Loader)
-    except yaml.YAMLError as error:
-        raise ValueError(error) from None
+    return yaml.load(file, Loader)
 
 
 _CONFIG_FILES: dict[str, Function] = {
@@ -1097,7 +1094,7 @@ def _read_config_file(path: str) -> _ConfigDict:
         raise ConfigError(f"config file {path}: {needs}") from None
     except OSError as error:
         raise ConfigError(f"config file {path}: {error.strerror}") from None
-    except (ValueError, RecursionError) as error:
+    except Exception as error:  # each parser has its own
         raise ConfigError(f"config file {path} is malformed: {_one_line(error)}") from None
     if not isinstance(entries, dict):
         raise ConfigError(f"config file {path} holds no mapping of names to values at its top")
