@@ -545,7 +545,7 @@ def _parse_value(text: str) -> Any:
     """Return what was typed: a Python literal, else text."""
     try:
         value = _normalise(ast.literal_eval(text.strip()))
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError, InvalidConfigError):
+    except Exception:  # it may be nearly any, see ast.literal_eval
         if SETTINGS.COMMAND_LINE.STRICT_PARSING:
             problem = "is no Python literal, as SETTINGS.COMMAND_LINE.STRICT_PARSING wants"
             raise InvalidConfigError(f"{text!r} {problem}") from None
