@@ -993,11 +993,12 @@ def _comment_docs(function: types.FunctionType) -> Config:
     ignored = "|".join(SETTINGS.CONFIG.IGNORED_COMMENTS) or "$^"
     lines = inspect.getsourcelines(function)[0]
     tokens = tokenize.generate_tokens(iter(lines).__next__)
-    found = {t.start[0]: t.string.lstrip("#!: ") for t in tokens if t.type == tokenize.COMMENT}
-    comments = {line: text for line, text in found.items() if not re.search(ignored, text)}
+    comments = {t.start[0]: t.string.lstrip("#!: ") for t in tokens if t.type == tokenize.COMMENT}
     for number, line in enumerate(lines, 1):
         assigned = re.match(r"\s*(\w+)\s*(:[^=]+)?=(?!=)", line)
         text = comments.get(number, "")
+        if re.search(ignored, text):
+            text = ""
         doc = text or " ".join(above)
         if assigned and doc:
             docs.setdefault(assigned[1], doc)
