@@ -1334,7 +1334,7 @@ def _capture(function: Any, prefix: str | None = None) -> Any:
         try:
             return function(*args, **given)
         except TypeError as error:
-            if error.__traceback__ is None or error.__traceback__.tb_next is not None:
+            if error.__traceback__.tb_next:  # type: ignore[union-attr]
                 raise  # it comes from within the function
             problem = str(error)
         if "missing" in problem:
