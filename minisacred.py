@@ -304,7 +304,7 @@ def _iso(moment: datetime) -> str:
 def _strange_repr(value: Any) -> str:
     """Return `repr(value)`, of limited length; never raises."""
     try:
-        text = str.__str__(repr(value))
+        text = repr(value)
     except BaseException:  # a __repr__ may raise anything
         text = f"<{type(value).__name__} object whose repr fails>"
     return _cut(text, 10_000)
