@@ -1106,9 +1106,8 @@ def _source(entries: Any, more: Config) -> Any:
     """Return the config source for what users pass as one: see `Ingredient.add_config`."""
     if isinstance(entries, (str, os.PathLike)):
         return _read_config_file(os.fspath(entries))
-    is_source = isinstance(entries, (ConfigScope, _ConfigDict))
-    if is_source or isinstance(entries, types.FunctionType):
-        return entries if is_source else ConfigScope(entries)
+    if callable(entries):  # a function, or a scope that has been made of one
+        return ConfigScope(entries)
     return _ConfigDict({**(entries or {}), **more})
 
 
