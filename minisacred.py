@@ -1336,7 +1336,7 @@ def _capture(function: Any, prefix: str | None = None) -> Any:
             if error.__traceback__.tb_next:  # type: ignore[union-attr]
                 raise  # it comes from within the function
             problem = str(error)
-        if "missing" in problem:
+        if "() missing " in problem:
             where = f" at {prefix!r}" if prefix else ""
             why = f"neither passed nor found in the configuration{where}"
             why = why if context else "called outside of a run, so its values have to be passed"
