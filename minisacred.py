@@ -167,7 +167,7 @@ def _closest(name: str, known: Iterable[str]) -> str:
     """Return the known name closest to `name`, or nothing if none is close."""
     import difflib  # needed only for an error
 
-    return next(iter(difflib.get_close_matches(name, sorted(known), n=1)), "")
+    return next(iter(difflib.get_close_matches(name, known, n=1)), "")
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -812,7 +812,6 @@ class _Namespace(dict):  # type: ignore[type-arg]
     def __init__(
         self, fixed: Config, top: Keys, defaults: dict[Keys, Any], known: Config, given: Config
     ) -> None:
-        super().__init__()
         self.fixed, self.top, self.defaults = fixed, top, defaults
         self.known, self.given = known, given
         #: Whether a variable is assigned; else it is a known entry that may be changed in place.
@@ -930,7 +929,7 @@ class _ScopeBody(ast.NodeTransformer):
         self.generic_visit(node)
         new = node
         if isinstance(node, ast.Return) and not node.value:
-            new = ast.Raise(ast.Name(_END, ast.Load()), None)
+            new = ast.Raise(ast.Name(_END, ast.Load()))
         elif isinstance(node, ast.AnnAssign):  # annotations of local variables are not evaluated
             new = ast.Assign([node.target], node.value) if node.value else ast.Pass()
         elif isinstance(node, ast.NamedExpr):
@@ -973,7 +972,7 @@ def _compile_scope(function: types.FunctionType) -> types.CodeType:
         with warnings.catch_warnings():  # Python has warned when it compiled the file
             warnings.simplefilter("ignore")
             body = [_ScopeBody().visit(part) for part in _syntax_tree(function).body]
-            module: Any = ast.fix_missing_locations(ast.Module(body, []))
+            module = ast.fix_missing_locations(ast.Module(body, []))
             code: types.CodeType = compile(module, path, "exec", flags, True)
     except SyntaxError as error:
         raise InvalidConfigError(
