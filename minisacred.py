@@ -1058,16 +1058,14 @@ def _load_yaml(file: Any) -> Any:
     """Load YAML as version 1.2 and JSON have it: `1e-3` is a number, and a date is text."""
     import yaml  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
-    date, number = "tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:float"
-
     class Loader(yaml.SafeLoader):  # type: ignore[misc,name-defined,unused-ignore]
         yaml_implicit_resolvers = {
-            first: [(tag, pattern) for tag, pattern in resolvers if tag != date]
+            first: [pair for pair in resolvers if pair[0] != "tag:yaml.org,2002:timestamp"]
             for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
         }
 
     exponential = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)[eE][-+]?\d+$")
-    Loader.add_implicit_resolver(number, exponential, list("-+.0123456789"))
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", exponential, list("-+.0123456789"))
     return yaml.load(file, Loader)
 
 
