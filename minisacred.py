@@ -1326,7 +1326,7 @@ def _capture(function: Any, prefix: str | None = None) -> Any:
                 given.pop(name, None)
         if drawn_names and context:
             needed = {*drawn_names} - {*placed, *kwargs}
-            given.update(context.drawn(needed, kwargs.get("_seed")) if needed else {})
+            given.update(context.drawn(needed, kwargs.get("_seed")))
         try:
             return function(*args, **given)
         except TypeError as error:
