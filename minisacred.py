@@ -622,10 +622,6 @@ def _read_only(value: Any) -> Any:
 _SEED_LIMIT = 1_000_000_000
 
 
-def _derived_seed(root: Any, name: str, call: int) -> int:
-    return random.Random(f"{root}:{name}:{call}").randrange(1, _SEED_LIMIT)
-
-
 def _seed_all(seed: Any) -> None:
     """Seed `random`, and numpy, torch and tensorflow where the experiment has imported them."""
     if not isinstance(seed, int):
@@ -1294,7 +1290,8 @@ class _Context:
     def drawn(self, names: Iterable[str], seed: Any = None) -> Config:
         """Return `_seed` and `_rnd`, new for each call."""
         if seed is None:
-            seed = _derived_seed(self._root_seed, self._name, next(self._calls))
+            text = f"{self._root_seed}:{self._name}:{next(self._calls)}"
+            seed = random.Random(text).randrange(1, _SEED_LIMIT)
         return {name: seed if name == "_seed" else _generator(seed) for name in names}
 
 
