@@ -978,29 +978,6 @@ def _compile_scope(function: types.FunctionType) -> types.CodeType:
     return code.replace(co_name=original.co_name)
 
 
-def _comment_docs(function: types.FunctionType) -> Config:
-    """Return what comments, at the end of the line or right above, say of the variables."""
-    import inspect
-    import tokenize
-
-    docs: Config = {}
-    above: list[str] = []
-    ignored = "|".join(SETTINGS.CONFIG.IGNORED_COMMENTS) or "$^"
-    lines = inspect.getsourcelines(function)[0]
-    tokens = tokenize.generate_tokens(iter(lines).__next__)
-    comments = {t.start[0]: t.string.lstrip("#!: ") for t in tokens if t.type == tokenize.COMMENT}
-    for number, line in enumerate(lines, 1):
-        assigned = re.match(r"\s*(\w+)\s*(:[^=]+)?=(?!=)", line)
-        text = comments.get(number, "")
-        if re.search(ignored, text):
-            text = ""
-        doc = text or " ".join(above)
-        if assigned and doc:
-            docs.setdefault(assigned[1], doc)
-        above = [*above, text] if line.strip()[:1] == "#" else []
-    return docs
-
-
 class ConfigScope:
     """A function as a source of entries: its local variables.
 
@@ -1033,8 +1010,28 @@ class ConfigScope:
 
     @property
     def docs(self) -> Config:
-        """What the comments say about entries, by name."""
-        return _comment_docs(self.function)
+        """What comments, at the end of the line or right above, say of entries, by name."""
+        import inspect
+        import tokenize
+
+        docs: Config = {}
+        above: list[str] = []
+        ignored = "|".join(SETTINGS.CONFIG.IGNORED_COMMENTS) or "$^"
+        lines = inspect.getsourcelines(self.function)[0]
+        tokens = tokenize.generate_tokens(iter(lines).__next__)
+        comments = {
+            t.start[0]: t.string.lstrip("#!: ") for t in tokens if t.type == tokenize.COMMENT
+        }
+        for number, line in enumerate(lines, 1):
+            assigned = re.match(r"\s*(\w+)\s*(:[^=]+)?=(?!=)", line)
+            text = comments.get(number, "")
+            if re.search(ignored, text):
+                text = ""
+            doc = text or " ".join(above)
+            if assigned and doc:
+                docs.setdefault(assigned[1], doc)
+            above = [*above, text] if line.strip()[:1] == "#" else []
+        return docs
 
     def _argument(self, name: str, namespace: _Namespace) -> Any:
         if name in namespace.known:
