@@ -1117,7 +1117,7 @@ class ConfigSummary:
         self.added: set[str] = set()  #: dotted paths
         self.inside: set[str] = set()  #: those of `added` that are in a known dictionary
         self.modified: set[str] = set()
-        self.typechanged: dict[str, tuple[type, type]] = {}  #: the old type and the new one
+        self.typechanged: dict[str, list[type]] = {}  #: the old type and the new one
         self._layers = layers
 
     @property
@@ -1193,7 +1193,7 @@ def _summarise(
                 summary.modified.add(path)
             kinds = [type(_jsonable(value)) for value in (old, new)]
             if kinds[0] != kinds[1] and type(None) not in kinds and {*kinds} != {int, float}:
-                summary.typechanged[_join(*known)] = kinds[0], kinds[1]
+                summary.typechanged[_join(*known)] = kinds
     return summary
 
 
