@@ -858,7 +858,7 @@ class _Namespace(dict):  # type: ignore[type-arg]
     def _leaf(self, keys: Keys, old: Any, new: Any) -> Any:
         if _is_of_list(new) and (old is _ABSENT or _is_sequence(old)):
             return old  # the list, or its element, may come later
-        if old is _ABSENT and isinstance(new, dict):
+        if new and isinstance(new, dict) and old is not None:
             return _merge({}, new, self._leaf, keys)
         value = _settle(new, old)
         if old is _ABSENT or _is_same(old, value):
