@@ -1191,7 +1191,7 @@ def _summarise(
             old, new = defaults[known], _get(config, known)
             if not _is_same(old, new):
                 summary.modified.add(path)
-            kinds = [type(_jsonable(value)) for value in (old, new)]
+            kinds = [type(_settle(_jsonable(value), 0)) for value in (old, new)]  # NaN is a float
             if kinds[0] != kinds[1] and type(None) not in kinds and {*kinds} != {int, float}:
                 summary.typechanged[_join(*known)] = kinds
     return summary
