@@ -995,7 +995,7 @@ class ConfigScope:
         """Return the entries made before and those that the scope makes."""
         function = self.function
         cells = zip(function.__code__.co_freevars, function.__closure__ or ())
-        closure = {n: cell.cell_contents for n, cell in cells if cell != types.CellType()}
+        closure = {name: cell.cell_contents for name, cell in cells}
         own = {_BIND: namespace.bind, _END: _EndOfScope, "locals": namespace.variables}
         namespace.update({**function.__globals__, **closure, **own})
         for name in self.parameters:
