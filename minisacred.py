@@ -1280,15 +1280,14 @@ def _check_additions(
 class _Context:
     """What a captured function is filled from during one run."""
 
-    def __init__(self, entries: Config, root_seed: Any, name: str, **special: Any) -> None:
-        self.values = {**entries, **special}
-        self._root_seed, self._name, self._calls = root_seed, name, itertools.count(1)
+    def __init__(self, values: Config, seeds: str) -> None:
+        self.values = values  #: those of parameters, by name
+        self._seeds, self._calls = seeds, itertools.count(1)  # which seeds, and which of them
 
     def drawn(self, names: Iterable[str], seed: Any = None) -> Config:
         """Return `_seed` and `_rnd`, new for each call."""
         if seed is None:
-            text = f"{self._root_seed}:{self._name}:{next(self._calls)}"
-            seed = random.Random(text).randrange(1, _SEED_LIMIT)
+            seed = random.Random(f"{self._seeds}:{next(self._calls)}").randrange(1, _SEED_LIMIT)
         return {name: seed if name == "_seed" else _generator(seed) for name in names}
 
 
@@ -3834,7 +3833,8 @@ def _context(ex: Any, run: Run, config: Config, top: str, captured: Any) -> _Con
     is_main = captured.__module__ in ("__main__", ex._caller.get("__name__"))
     name = _join(top, "" if is_main else captured.__module__, captured.__qualname__)
     log = run.root_logger.getChild(_join(top, captured.__name__))
-    return _Context(entries, run.config["seed"], name, _config=entries, _log=log, _run=run)
+    values = {**entries, "_config": entries, "_log": log, "_run": run}
+    return _Context(values, f"{run.config['seed']}:{name}")
 
 
 def _report(error: BaseException, program: str) -> None:
