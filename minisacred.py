@@ -1299,7 +1299,7 @@ def _capture(function: Any, prefix: str | None = None) -> Any:
     if isinstance(function, (staticmethod, classmethod)):
         return type(function)(_capture(function.__func__, prefix))
     by_place, fillable, _ = _parameters(function)
-    drawn_names = [name for name in fillable if name in ("_seed", "_rnd")]
+    drawn_names = {"_seed", "_rnd"}.intersection(fillable)
     context: _Context | None = None
     fill: Config = {}
 
@@ -1318,7 +1318,7 @@ def _capture(function: Any, prefix: str | None = None) -> Any:
             if name not in kwargs:
                 given.pop(name, None)
         if drawn_names and context:
-            needed = {*drawn_names} - {*placed, *kwargs}
+            needed = drawn_names.difference(placed, kwargs)
             given.update(context.drawn(needed, kwargs.get("_seed")))
         try:
             return function(*args, **given)
