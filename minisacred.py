@@ -383,7 +383,7 @@ def _get(tree: Any, keys: Iterable[str], default: Any = None) -> Any:
                 tree = tree[key if key in tree else _other_keys(tree)[key]]
             else:
                 tree = tree[int(key)]
-    except (KeyError, IndexError, TypeError, ValueError):
+    except (LookupError, TypeError, ValueError):
         return default
     return tree
 
@@ -563,7 +563,7 @@ def _settle(new: Any, old: Any = _ABSENT) -> Any:
     if isinstance(new, dict):
         return {key: _settle(item, _get(old, [key])) for key, item in new.items()}
     if isinstance(new, list):
-        olds = list(old)[: len(new)] if _is_sequence(old) else []
+        olds = old[: len(new)] if _is_sequence(old) else []
         return [_settle(*pair) for pair in itertools.zip_longest(new, olds)]
     if isinstance(new, str) and isinstance(old, os.PathLike):
         return type(old)(new)  # type: ignore[call-arg]
@@ -1186,7 +1186,8 @@ def _summarise(
             summary.modified.add(path)
         elif known is None or defaults[known] is _ABSENT:
             summary.added.add(path)
-            summary.inside |= {path} if known else set()
+            if known:
+                summary.inside.add(path)
         else:
             old, new = defaults[known], _get(config, known)
             if not _is_same(old, new):
