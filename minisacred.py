@@ -967,8 +967,9 @@ def _compile_scope(function: types.FunctionType) -> types.CodeType:
     try:
         with warnings.catch_warnings():  # Python has warned when it compiled the file
             warnings.simplefilter("ignore")
-            body = [_ScopeBody().visit(part) for part in _syntax_tree(function).body]
-            module = ast.fix_missing_locations(ast.Module(body, []))
+            tree = _syntax_tree(function)
+            _ScopeBody().generic_visit(tree)
+            module = ast.fix_missing_locations(ast.Module(tree.body, []))
             code: types.CodeType = compile(module, path, "exec", flags, True)
     except SyntaxError as error:
         raise InvalidConfigError(
