@@ -1524,11 +1524,8 @@ class _FdCapture(_Capture):
 
 def _start_capture(mode: str | None, path: str) -> _Capture:
     """Return a capture that has started; None chooses, and "fd" gives way where it cannot be."""
-    if mode is None:
-        with suppress(OSError, AttributeError, ValueError):  # they are no files
-            mode = "fd" if (sys.stdout.fileno(), sys.stderr.fileno()) == (1, 2) else "sys"
-    if mode == "fd":
-        with suppress(OSError, AttributeError):
+    with suppress(OSError, AttributeError, ValueError):  # the streams are no files, or no `tee`
+        if mode == "fd" or (not mode and (sys.stdout.fileno(), sys.stderr.fileno()) == (1, 2)):
             return _FdCapture(path)
     return _SysCapture(path)
 
