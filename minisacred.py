@@ -1792,8 +1792,7 @@ class _Recorder(RunObserver):
     run_entry: Config
     _is_busy = False
     # Of subclasses; what they have stored is named in `run_entry`.
-    _reset: Function  #: forgets the run before
-    _make: Function  #: makes the record, given id, facts and configuration; returns the id
+    _make: Function  #: makes a new record, given id, facts and configuration; returns the id
     _save: Function  #: brings the record up to date
     _store_source: Function
     _store_resource: Function
@@ -1866,7 +1865,6 @@ class _Recorder(RunObserver):
         """Begin an entry with the arguments of the event."""
         made_of = [facts.pop(name) for name in ("_id", "ex_info", "config")]
         self._sources: Config = {}  # name → where it is stored
-        self._reset()
         self.run_entry = dict.fromkeys(("result", "stop_time", "fail_trace"))
         self.run_entry.update(host=facts.pop("host_info"), meta=facts.pop("meta_info"))
         self.run_entry.update(facts, status=status, heartbeat=facts.get("start_time"))
@@ -1958,7 +1956,6 @@ class FileStorageObserver(_Recorder):
         self.source_dir = abspath(source_dir or f"{self.basedir}/_sources")
         self.priority = priority
         self.copy_artifacts, self.copy_sources = copy_artifacts, copy_sources
-        self._reset()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.basedir!r})"
@@ -1984,10 +1981,6 @@ class FileStorageObserver(_Recorder):
         """Write a value as a JSON file in the run directory."""
         self._write_json(_artifact_name(filename), obj)
 
-    def _reset(self) -> None:
-        self.dir = self.output_file = None
-        self._warned: set[tuple[str, str]] = set()
-
     def _path(self, name: str) -> str:
         return join(self.dir, name)
 
@@ -2007,6 +2000,8 @@ class FileStorageObserver(_Recorder):
 
     def _make(self, run_id: Any, ex_info: Config, config: Config) -> str:
         """Make the run directory with all its files, or leave nothing behind."""
+        self.dir = self.output_file = None
+        self._warned: set[tuple[str, str]] = set()
         entry = self.run_entry
         is_queued = entry["status"] == "QUEUED"
         try:
@@ -2178,7 +2173,6 @@ class MongoObserver(_Recorder):
             self.fs = gridfs.GridFS(database)
         except (pymongo.errors.PyMongoError, TypeError, ValueError) as error:
             raise ObserverError(f"MongoDB: {self._reason(error)}") from None
-        self._reset()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.runs.full_name!r})"
@@ -2200,14 +2194,12 @@ class MongoObserver(_Recorder):
         _sync(path)
         _log.error("MongoDB could not be reached: the run is saved in %s", path)
 
-    def _reset(self) -> None:
+    def _make(self, run_id: Any, ex_info: Config, config: Config) -> Any:
+        """Insert the document; its id is the given one, or one more than the last."""
         self._sent: Config = {}  # the document, as far as the server has it
         self._unsent: list[Config] = []  # measurements
         self._documents: dict[str, list[Any]] = {}  # id and length of each metric's document
         self._down_until = 0.0  # when to ask the server again
-
-    def _make(self, run_id: Any, ex_info: Config, config: Config) -> Any:
-        """Insert the document; its id is the given one, or one more than the last."""
         run_id = self.overwrite if run_id is None else _mongo_id(run_id)
         entry = self.run_entry
         entry.update(format="MongoObserver-0.7.0", config=config, info={}, captured_out="")
