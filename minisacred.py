@@ -1776,14 +1776,15 @@ class RunObserver:
 
 def _attempts(old: Config) -> Config:
     """Return what the entry of a run that goes on keeps of its earlier attempts."""
-    attempts = list(old.get("attempts", ()))
+    names = "queue_time", "resources", "artifacts", "attempts"
+    kept: Config = {name: old[name] for name in names if name in old}
     if old.get("status") not in (None, "QUEUED"):
         fields = "start_time stop_time heartbeat status host fail_trace".split()
-        attempts.append({name: old.get(name) for name in fields})
+        attempt = {name: old.get(name) for name in fields}
         if old["status"] == "RUNNING":
-            attempts[-1]["status"] = "DEAD"
-    kept: Config = {n: old[n] for n in ("queue_time", "resources", "artifacts") if n in old}
-    return {**kept, "attempts": attempts} if attempts else kept
+            attempt["status"] = "DEAD"
+        kept["attempts"] = [*kept.get("attempts", ()), attempt]
+    return kept
 
 
 class _Recorder(RunObserver):
