@@ -1808,13 +1808,11 @@ class _Recorder(RunObserver):
 
     def for_run(self) -> RunObserver:
         """Return itself, or a copy while another run uses it: nested runs may share it."""
-        own = self
-        if self._is_busy:
-            import copy
+        if not self._is_busy:
+            return self
+        import copy
 
-            own = copy.copy(self)
-        own._is_busy = True
-        return own
+        return copy.copy(self)
 
     def queued_event(self, **facts: Any) -> Any:
         return self._begin("QUEUED", facts)
@@ -1866,11 +1864,13 @@ class _Recorder(RunObserver):
         """Begin an entry with the arguments of the event."""
         made_of = [facts.pop(name) for name in ("_id", "ex_info", "config")]
         self._sources: Config = {}  # name → where it is stored
-        self.run_entry = dict.fromkeys(("result", "stop_time", "fail_trace"))
-        self.run_entry.update(host=facts.pop("host_info"), meta=facts.pop("meta_info"))
-        self.run_entry.update(facts, status=status, heartbeat=facts.get("start_time"))
-        self.run_entry.update(resources=[], artifacts=[])
-        return self._make(*made_of)
+        self.run_entry = entry = dict.fromkeys(("result", "stop_time", "fail_trace"))
+        entry.update(host=facts.pop("host_info"), meta=facts.pop("meta_info"))
+        entry.update(facts, status=status, heartbeat=facts.get("start_time"))
+        entry.update(resources=[], artifacts=[])
+        run_id = self._make(*made_of)
+        self._is_busy = True
+        return run_id
 
     def _stored_experiment(self, ex_info: Config) -> Config:
         """Return the facts about the experiment, with new sources stored."""
