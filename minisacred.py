@@ -1864,6 +1864,7 @@ class _Recorder(RunObserver):
         """Begin an entry with the arguments of the event."""
         made_of = [facts.pop(name) for name in ("_id", "ex_info", "config")]
         self._sources: Config = {}  # name → where it is stored
+        self.output_file = None
         self.run_entry = entry = dict.fromkeys(("result", "stop_time", "fail_trace"))
         entry.update(host=facts.pop("host_info"), meta=facts.pop("meta_info"))
         entry.update(facts, status=status, heartbeat=facts.get("start_time"))
@@ -2001,7 +2002,7 @@ class FileStorageObserver(_Recorder):
 
     def _make(self, run_id: Any, ex_info: Config, config: Config) -> str:
         """Make the run directory with all its files, or leave nothing behind."""
-        self.dir = self.output_file = None
+        self.dir = None
         self._warned: set[tuple[str, str]] = set()
         entry = self.run_entry
         is_queued = entry["status"] == "QUEUED"
