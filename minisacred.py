@@ -738,7 +738,7 @@ def _replace_file(path: str, data: bytes) -> None:
         _write_file(temporary, data, "wb")
 
 
-def _copy_as(source: str, target: str) -> None:
+def _copy_as(source: Path, target: str) -> None:
     """Copy a file or directory to `target`, which is replaced once the copy is complete."""
     os.makedirs(dirname(target), exist_ok=True)
     with _replacing(target) as temporary:
@@ -1953,7 +1953,7 @@ class FileStorageObserver(_Recorder):
         copy_artifacts: bool = True,
         copy_sources: bool = True,
     ) -> None:
-        self.basedir = abspath(os.fspath(basedir))
+        self.basedir = abspath(basedir)
         self.resource_dir = abspath(resource_dir or f"{self.basedir}/_resources")
         self.source_dir = abspath(source_dir or f"{self.basedir}/_sources")
         self.priority = priority
@@ -1977,7 +1977,7 @@ class FileStorageObserver(_Recorder):
     def save_file(self, filename: Path, target_name: str | None = None) -> None:
         """Copy a file into the run directory, under its own name by default."""
         name = _artifact_name(target_name or basename(filename))
-        _copy_as(os.fspath(filename), self._path(name))
+        _copy_as(filename, self._path(name))
 
     def save_json(self, obj: Any, filename: str) -> None:
         """Write a value as a JSON file in the run directory."""
@@ -2602,7 +2602,7 @@ class Run:
 
     def add_resource(self, filename: Path) -> None:
         """Record a file that the run reads; OSError if it cannot be read."""
-        path = abspath(os.fsdecode(filename))
+        path = abspath(filename)
         with open(path, "rb"):
             self._send("resource_event", filename=path)
 
@@ -2613,7 +2613,7 @@ class Run:
 
         Raises FileNotFoundError without one, ObserverError for a name that cannot be.
         """
-        path = abspath(os.fsdecode(filename))
+        path = abspath(filename)
         os.stat(path)
         own = _artifact_name(basename(path) if name is None else name)
         if name is None and self._artifacts.get(own, path) != path:
@@ -2855,7 +2855,7 @@ class Run:
 # ======================================================================================
 
 
-def _run_names(basedir: str) -> list[str]:
+def _run_names(basedir: Path) -> list[str]:
     """Return the names of the run directories, numbers first."""
     with os.scandir(basedir) as entries:  # it knows what is a directory: no stat() for each
         names = [e.name for e in entries if not e.name.startswith((".", "_")) and e.is_dir()]
@@ -2918,7 +2918,7 @@ def _is_dead(run: Config) -> bool:
     return bool(number or run["status"] == "RUNNING") and not _is_alive(claim)
 
 
-def _load_run(basedir: str, name: str) -> Config:
+def _load_run(basedir: Path, name: str) -> Config:
     """Return what is recorded of a run; `error` says what of it is damaged."""
     folder = join(abspath(basedir), name)
     errors: list[str] = []
@@ -2959,7 +2959,7 @@ def load_runs(basedir: Path) -> Iterator[Config]:
 
     Each has `_id`, the fields of run.json, `config`, `info`, `metrics` and `dir`.
     """
-    return (_load_run(os.fspath(basedir), name) for name in _run_names(os.fspath(basedir)))
+    return (_load_run(basedir, name) for name in _run_names(basedir))
 
 
 def _look_up(basedir: str, run_id: str) -> Config:
