@@ -2935,14 +2935,14 @@ def _load_run(basedir: Path, name: str) -> Config:
 
     run = {"status": None, **read("run.json"), "_id": _as_id(name), "dir": folder}
     run["config"], run["info"], metrics = map(read, ("config.json", "info.json", "metrics.json"))
-    if not metrics:  # not complete before the end
-        metrics, damaged = _read_metric_lines(join(folder, "metrics.jsonl"))
-        errors += [f"metrics.jsonl: {damaged} damaged lines"] if damaged else []
     try:
+        if not metrics:  # not complete before the end
+            metrics, damaged = _read_metric_lines(join(folder, "metrics.jsonl"))
+            errors += [f"metrics.jsonl: {damaged} damaged lines"] if damaged else []
         for metric in metrics.values():
             metric["values"] = [float(v) if v in _NOT_FINITE else v for v in metric["values"]]
-    except (KeyError, TypeError):
-        errors.append("metrics.json: these are no metrics")
+    except (KeyError, TypeError, OSError):
+        errors.append("metrics: there are none that can be read")
         metrics = {}
     run["metrics"] = metrics
     if run["status"] in ("QUEUED", "RUNNING") and _is_dead(run):
