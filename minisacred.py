@@ -2879,7 +2879,7 @@ def _is_alive(run: Config) -> bool:
         except OSError:
             return False
         start = _process_start(pid)
-        return start is None or (start != 0 and host.get("process_start") in (None, start))
+        return start is None or host.get("process_start") in (None, start)
     try:
         beat = datetime.fromisoformat(run["heartbeat"])
         patience = 3 * max(float(run.get("beat_interval") or 0), 10.0)
