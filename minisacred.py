@@ -2927,9 +2927,8 @@ def _load_run(basedir: Path, name: str) -> Config:
         try:
             return dict(json.loads(_read_file(join(folder, filename))))
         except (OSError, ValueError, TypeError) as error:
-            # Sacred writes these only when there is something in them.
-            is_optional = filename in ("info.json", "metrics.json")
-            if not (is_optional and isinstance(error, FileNotFoundError)):
+            # Sacred writes the others only when there is something in them.
+            if filename in ("run.json", "config.json") or not isinstance(error, FileNotFoundError):
                 errors.append(f"{filename}: {_one_line(error)}")
         return {}
 
