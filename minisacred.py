@@ -2881,11 +2881,10 @@ def _is_alive(run: Config) -> bool:
         start = _process_start(pid)
         return start is None or host.get("process_start") in (None, start)
     try:
-        beat = datetime.fromisoformat(run["heartbeat"])
-        patience = 3 * max(float(run.get("beat_interval") or 0), 10.0)
+        age = _now() - datetime.fromisoformat(run["heartbeat"])
+        return age.total_seconds() <= 3 * max(float(run.get("beat_interval") or 0), 10.0)
     except (KeyError, TypeError, ValueError):
         return False
-    return (_now() - beat).total_seconds() <= patience
 
 
 def _newest_claim(folder: str) -> tuple[int, Config]:
