@@ -1682,7 +1682,7 @@ def _process_start(pid: int) -> int | None:
         fields = _read_file(f"/proc/{pid}/stat").rpartition(b")")[2].split()
     except OSError:
         return None
-    return int(fields[19]) if fields[0] not in (b"Z", b"X") else 0
+    return int(fields[19]) if fields[0] != b"Z" else 0
 
 
 def _this_process() -> Config:
@@ -2164,8 +2164,12 @@ class MongoObserver(_Recorder):
         self.priority, self.overwrite = priority, _mongo_id(overwrite)
         self.failure_dir = abspath(failure_dir or ".")
         # A server that is away, or hangs, must not hold up a run for long.
-        limits = {"serverSelectionTimeoutMS": 2000, "connectTimeoutMS": 2000}
-        options = {**limits, "socketTimeoutMS": 4000, **kwargs}
+        options = {
+            "serverSelectionTimeoutMS": 2000,
+            "connectTimeoutMS": 2000,
+            "socketTimeoutMS": 4000,
+            **kwargs,
+        }
         self._limit = pymongo.timeout  # of retries, too, and for a client that waits without end
         self._errors, prefix = pymongo.errors, f"{collection_prefix}_" if collection_prefix else ""
         try:
