@@ -1797,9 +1797,8 @@ class _Recorder(RunObserver):
     _save: Function  #: brings the record up to date
     _store_source: Function
     _store_resource: Function
-    _store_diff: Function
     _store_info: Function
-    _store_artifact: Function
+    _write: Function  #: stores bytes under a name
 
     @classmethod
     def create(cls, *args: Any, **kwargs: Any) -> Any:
@@ -1823,17 +1822,13 @@ class _Recorder(RunObserver):
     def experiment_event(self, ex_info: Config, diff: str) -> None:
         self.run_entry["experiment"] = self._stored_experiment(ex_info)
         if diff:
-            self._store_diff(diff.encode("utf-8", "surrogateescape"))
+            self._write("git.diff", diff.encode("utf-8", "surrogateescape"))
         self._save()
 
     def resource_event(self, filename: str) -> None:
         entry = [filename, self._store_resource(filename)]
         if entry not in self.run_entry["resources"]:
             self.run_entry["resources"].append(entry)
-        self._save()
-
-    def artifact_event(self, *args: Any, **kwargs: Any) -> None:
-        self._store_artifact(*args, **kwargs)
         self._save()
 
     def heartbeat_event(self, info: Config, captured_out: str, beat_time: Any, result: Any) -> None:
@@ -1974,6 +1969,14 @@ class FileStorageObserver(_Recorder):
         data = "".join(lines).encode("utf-8", "backslashreplace")
         _write_file(self._path("metrics.jsonl"), data, "ab")
 
+    def artifact_event(self, name: str, filename: str, *_: Any, **__: Any) -> None:
+        stored = name if self.copy_artifacts else filename
+        if self.copy_artifacts:
+            self.save_file(filename, name)
+        if stored not in self.run_entry["artifacts"]:
+            self.run_entry["artifacts"].append(stored)
+        self._save()
+
     def save_file(self, filename: Path, target_name: str | None = None) -> None:
         """Copy a file into the run directory, under its own name by default."""
         name = _artifact_name(target_name or basename(filename))
@@ -2061,21 +2064,11 @@ class FileStorageObserver(_Recorder):
     def _store_info(self, info: Config) -> None:
         self._write_json("info.json", info)
 
-    def _store_artifact(self, name: str, filename: str, **_: Any) -> None:
-        stored = name if self.copy_artifacts else filename
-        if self.copy_artifacts:
-            self.save_file(filename, name)
-        if stored not in self.run_entry["artifacts"]:
-            self.run_entry["artifacts"].append(stored)
-
     def _store_source(self, path: str, digest: str) -> str:
         return self._store_once(self.source_dir, path, digest) if self.copy_sources else digest
 
     def _store_resource(self, path: str) -> str:
         return self._store_once(self.resource_dir, path, _file_md5(path))
-
-    def _store_diff(self, diff: bytes) -> None:
-        self._write("git.diff", diff)
 
     def _store_once(self, folder: str, path: str, digest: str) -> str:
         """Store a file, once, under a name with its digest; return the relative path."""
@@ -2186,6 +2179,16 @@ class MongoObserver(_Recorder):
     def log_metrics(self, metrics_by_name: Config, info: Config) -> None:
         self._unsent += metrics_by_name.values()  # with the heartbeat, which comes next
 
+    def artifact_event(
+        self, name: str, filename: str, metadata: Any = None, content_type: Any = None
+    ) -> None:
+        import mimetypes
+
+        kind = content_type or mimetypes.guess_type(filename)[0]
+        with open(filename, "rb") as file:
+            self._add_artifact(name, file, contentType=kind, metadata=_bsonable(metadata))
+        self._save()
+
     def join(self) -> None:
         """Save what could not be sent to a local file, if there is such."""
         super().join()
@@ -2264,15 +2267,6 @@ class MongoObserver(_Recorder):
         self._ask(self.metrics.update_one, {"_id": document, "steps": {"$size": size}}, update)
         self._documents[name][1] += len(metric["steps"])
 
-    def _store_artifact(
-        self, name: str, filename: str, metadata: Any = None, content_type: Any = None
-    ) -> None:
-        import mimetypes
-
-        kind = content_type or mimetypes.guess_type(filename)[0]
-        with open(filename, "rb") as file:
-            self._add_artifact(name, file, contentType=kind, metadata=_bsonable(metadata))
-
     def _add_artifact(self, name: str, file: Any, **more: Any) -> None:
         place = f"artifact://{self.runs.name}/{self.run_entry['_id']}/{name}"
         entry = {"name": name, "file_id": self._store(file, place, **more)}
@@ -2287,8 +2281,8 @@ class MongoObserver(_Recorder):
         self._store_source(path, "")
         return _file_md5(path)
 
-    def _store_diff(self, diff: bytes) -> None:
-        self._add_artifact("git.diff", io.BytesIO(diff))
+    def _write(self, name: str, data: bytes) -> None:
+        self._add_artifact(name, io.BytesIO(data))
 
     def _store(self, file: Any, name: str, **more: Any) -> Any:
         """Store the content of a file in GridFS, unless it is there; return its id."""
