@@ -2199,6 +2199,7 @@ class MongoObserver(_Recorder):
         name = f"mongo_{self.runs.full_name}_{self.run_entry['_id']}_{_iso(_now())}.json"
         path = join(self.failure_dir, re.sub(r"[^\w.-]", "_", name))
         record = {"run": self.run_entry, "metrics": self._unsent}
+        os.makedirs(self.failure_dir, exist_ok=True)
         _replace_file(path, _json_bytes(_jsonable(record)))
         _sync(path)
         _log.error("MongoDB could not be reached: the run is saved in %s", path)
