@@ -2113,8 +2113,10 @@ def _bsonable(value: Any) -> Any:
     if not isinstance(value, (dict, list, tuple)):
         value = _jsonable(value)
     if isinstance(value, dict):
-        texts = {_key_text(key).replace("\0", ""): item for key, item in dict(value).items()}
-        return {re.sub(r"^\$", "@", k).replace(".", ","): _bsonable(v) for k, v in texts.items()}
+        return {
+            re.sub(r"^\$", "@", _key_text(key).replace("\0", "")).replace(".", ","): _bsonable(item)
+            for key, item in dict(value).items()
+        }
     if isinstance(value, (list, tuple)):
         return [_bsonable(item) for item in list(value)]
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
