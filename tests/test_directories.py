@@ -66,6 +66,13 @@ def test_damaged_file_gives_an_error_that_names_it(runs, name):
     assert "error" not in first and "error" not in third
 
 
+def test_measurements_that_cannot_be_read_give_an_error(runs):
+    (runs / "2" / "metrics.json").write_text("{}")
+    (runs / "2" / "metrics.jsonl").unlink()
+    (runs / "2" / "metrics.jsonl").mkdir()
+    assert ["metrics" in run.get("error", "") for run in load_runs(runs)] == [False, True, False]
+
+
 def test_directory_without_files_is_not_skipped(runs):
     (runs / "7").mkdir()
     last = list(load_runs(runs))[-1]

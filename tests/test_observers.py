@@ -408,6 +408,14 @@ def test_each_file_observer_gets_the_whole_record(ex, tmp_path):
     assert (second.path / "f").read_text() == "x" and second.info == {"note": "n"}
 
 
+def test_observer_that_has_failed_to_start_is_used_again(ex, observer):
+    ex.main(lambda: None)
+    ex.run(options={"id": "a"})
+    with pytest.raises(ObserverError):
+        ex.run(options={"id": "a"})
+    assert ex.run().dir == observer.dir
+
+
 def test_nested_runs_may_share_an_observer(ex, observer, tmp_path):
     ex.add_config(depth=0)
 

@@ -12,7 +12,7 @@ from helpers import Workplace, strict, wait_for
 from mongo import Database, Server
 
 import minisacred
-from minisacred import MongoObserver, ObserverError
+from minisacred import FileStorageObserver, MongoObserver, ObserverError
 
 if not all(map(importlib.util.find_spec, ("pymongo", "secantus", "numpy"))):
     pytest.skip("pip install pymongo secantusdb numpy", allow_module_level=True)
@@ -273,6 +273,15 @@ def test_document_keeps_the_last_four_megabytes_of_output(ex, db, capsys):
     assert 4_000_000 <= len(kept) <= 4 << 20 and run.captured_out.endswith(kept)
 
 
+def test_run_without_output_does_not_get_that_of_the_last_one(ex, db, tmp_path):
+    ex.observers.append(FileStorageObserver(tmp_path / "runs"))
+    ex.main(lambda: print("of the first"))
+    ex.run(options={"capture": "sys"})
+    ex.run(options={"capture": "no"})
+    texts = [found["captured_out"] for found in db.runs.find(sort=[("_id", 1)])]
+    assert "of the first" in texts[0] and texts[1] == ""
+
+
 @pytest.mark.parametrize(
     "error, status, trace",
     [
@@ -529,7 +538,6 @@ def test_what_is_unwritten_at_the_end_is_in_a_file_that_the_log_names(
     given = {"failure_dir": folder} if folder else {}
     if client == "own":  # which waits without end, if left to itself
         given["client"] = pymongo.MongoClient(db.server.url)
-    (tmp_path / "failures").mkdir()
     ex.observers[:] = [observe(**given)]
 
     @ex.main
