@@ -3260,11 +3260,11 @@ def _die_uncaught(error: BaseException, number: int) -> None:
 # ======================================================================================
 
 _COLOURS = dict(
-    pair.split("=")
-    for pair in (
+    re.findall(
+        r"(\w+)=(\d+)",
         "modified=34 added=32 typechanged=31 doc=2 COMPLETED=32 FAILED=31 DEAD=31 DAMAGED=31 "
-        "RUNNING=34 INTERRUPTED=33 TIMEOUT=33 QUEUED=2"
-    ).split()
+        "RUNNING=34 INTERRUPTED=33 TIMEOUT=33 QUEUED=2",
+    )
 )
 
 
