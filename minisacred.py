@@ -3052,17 +3052,13 @@ _OPTIONS = _parse_options("""
 """)
 
 
-def _level(text: Any) -> int:
-    return int(text) if str(text).isdigit() else int(logging.getLevelName(text.upper()))
-
-
 #: Of values that are no texts, by name: what they are, how to make one of a text, what fits.
 _KINDS: dict[str, tuple[str, Function, Function]] = {
     "SECONDS": ("positive number of seconds", float, lambda n: n > 0),
     "N": ("positive number", int, lambda n: n > 0),
     "NUMBER": ("number", float, lambda n: True),
     "MODE": ("mode (no, sys, fd)", str, ("no", "sys", "fd").__contains__),
-    "LEVEL": ("log level", _level, lambda n: True),
+    "LEVEL": ("log level", lambda n: int(getattr(logging, str(n).upper(), str(n))), lambda n: True),
 }
 
 
