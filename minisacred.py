@@ -3419,14 +3419,16 @@ class Ingredient:
     @_optional_call
     def pre_run_hook(self, function: Any, prefix: str | None = None) -> Any:
         """Capture a function and call it before the main function."""
-        self.pre_run_hooks.append(self.capture(function, prefix=prefix))
-        return self.pre_run_hooks[-1]
+        captured = self.capture(function, prefix=prefix)
+        self.pre_run_hooks.append(captured)
+        return captured
 
     @_optional_call
     def post_run_hook(self, function: Any, prefix: str | None = None) -> Any:
         """Capture a function and call it after the main function, unless that failed."""
-        self.post_run_hooks.append(self.capture(function, prefix=prefix))
-        return self.post_run_hooks[-1]
+        captured = self.capture(function, prefix=prefix)
+        self.post_run_hooks.append(captured)
+        return captured
 
     def add_config(self, /, cfg_or_file: Any = None, **entries: Any) -> None:
         """Add a dictionary, config file or keyword arguments as entries; may raise ConfigError."""
