@@ -3287,7 +3287,7 @@ def print_config(_run: Run) -> None:
         lines.append(_paint(f'  """{docs[""]}"""', "doc"))
 
     def add(entries: Config, prefix: str, margin: str) -> None:
-        for key, value in sorted(entries.items(), key=lambda entry: str(entry[0])):
+        for key, value in sorted(entries.items(), key=str):
             path, below = _join(prefix, key), value if isinstance(value, dict) else {}
             changes = [role for role in roles if _is_at(path, getattr(summary, role))]
             comment = _paint(f"  # {docs[path]}", "doc") if path in docs else ""
