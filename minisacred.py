@@ -3473,7 +3473,7 @@ class Ingredient:
     def get_experiment_info(self) -> Config:
         """Return name, base_dir, mainfile, sources, packages and repositories, as recorded."""
         repositories = _ask_git(self.base_dir)[0] if self.save_git_info else []
-        return {**_collect_experiment(self, {}), "repositories": repositories}
+        return _collect_experiment(self, {"repositories": repositories})
 
     def _parts(self) -> dict[Ingredient, str]:
         """Return the ingredients, those used before their users, and where their entries are."""
@@ -3546,7 +3546,6 @@ def _collect_experiment(part: Ingredient, known: Config) -> Config:
                 digests[name] = _file_md5(path)
     return {
         "name": part.path,
-        "repositories": [],
         **known,
         "base_dir": base,
         "mainfile": part.mainfile and relpath(part.mainfile, base),
@@ -3792,7 +3791,7 @@ def _execute(ex: Any, run: Run) -> None:
     """Run it, with the captured functions bound to it; nested runs give them back."""
     if run.observers:
         repositories, run.diff = _ask_git(ex.base_dir) if ex.save_git_info else ([], "")
-        run.experiment_info = {**run.collect_facts({}), "repositories": repositories}
+        run.experiment_info = run.collect_facts({"repositories": repositories})
         run.host_info = _collect_host(ex.additional_host_info)
     undo: list[Function] = []
     config = _read_only(run.config) if SETTINGS.CONFIG.READ_ONLY_CONFIG else run.config
