@@ -3768,9 +3768,10 @@ def _prepare_again(ex: Any, request: _Request, options: Config) -> Run:
         raise SacredError(f"run {run_id!r} has been claimed by another process just now")
     try:
         kept = {n: v for n, v in given.items() if n not in _PASSING_OPTIONS and "***" not in str(v)}
-        options = {**_check_options(kept, ex._options), **options}
+        options = {**kept, **options}
         updates = {**meta["config_updates"], "seed": stored["config"]["seed"]}
-        meta = {**meta, "worker": claim["host"]} if is_workers else meta
+        if is_workers:
+            meta["worker"] = claim["host"]
         named, info = meta["named_configs"], stored["info"]
         again = _Request(stored["command"], updates, named, options, info, meta)
         again.signals, again.recorded = request.signals, stored["config"]
@@ -3782,8 +3783,7 @@ def _prepare_again(ex: Any, request: _Request, options: Config) -> Run:
         raise
     run._id, run.goes_on_in, run.claim = run_id, stored["dir"], path
     run.resumed = resume and bool(stored.get("start_time"))
-    metrics = stored["metrics"].items()
-    run.last_steps.update({name: m["steps"][-1] for name, m in metrics if m["steps"]})
+    run.last_steps.update({name: m["steps"][-1] for name, m in stored["metrics"].items()})
     return run
 
 
