@@ -62,7 +62,7 @@ import traceback
 import types
 import warnings
 import weakref
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime, timedelta
 from os.path import abspath, basename, dirname, exists, isdir, isfile, join, realpath, relpath
 from time import monotonic
@@ -3793,24 +3793,24 @@ def _execute(ex: Any, run: Run) -> None:
         repositories, run.diff = _ask_git(ex.base_dir) if ex.save_git_info else ([], "")
         run.experiment_info = run.collect_facts({"repositories": repositories})
         run.host_info = _collect_host(ex.additional_host_info)
-    undo: list[Function] = []
     config = _read_only(run.config) if SETTINGS.CONFIG.READ_ONLY_CONFIG else run.config
     _active.append(run)
-    try:
-        for part, top in ex._parts().items():
-            undo.append(functools.partial(setattr, part, "current_run", part.current_run))
-            part.current_run = run
-            for captured in part.captured_functions:
-                outer = captured.bind(_context(ex, run, config, top, captured))
-                undo.append(functools.partial(captured.bind, outer))
-        _seed_all(run.config["seed"])
-        run()
-    finally:
-        _active.remove(run)
-        for give_back in reversed(undo) if _active else ():
-            give_back()
-        if run.claim and run.dir is None:  # it has not begun: leave it to others
-            _remove(run.claim)
+    with ExitStack() as undo:
+        try:
+            for part, top in ex._parts().items():
+                undo.callback(setattr, part, "current_run", part.current_run)
+                part.current_run = run
+                for captured in part.captured_functions:
+                    outer = captured.bind(_context(ex, run, config, top, captured))
+                    undo.callback(captured.bind, outer)
+            _seed_all(run.config["seed"])
+            run()
+        finally:
+            _active.remove(run)
+            if not _active:  # nothing to give back: what was bound last stays
+                undo.pop_all()
+            if run.claim and run.dir is None:  # it has not begun: leave it to others
+                _remove(run.claim)
 
 
 def _context(ex: Any, run: Run, config: Config, top: str, captured: Any) -> _Context:
