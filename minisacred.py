@@ -3119,15 +3119,17 @@ def _width() -> int | None:
 
 
 def _make_parser(program: str, options: Iterable[_Option], usage: str = "") -> _Parser:
-    # With its width given argparse does not import shutil to find it, which takes 4 ms.
-    formatter, width = argparse.RawDescriptionHelpFormatter, _width() or 98
     parser = _Parser(
         prog=program,
         usage=usage,
         add_help=False,
         allow_abbrev=False,
         conflict_handler="resolve",  # an experiment's own options win
-        formatter_class=functools.partial(formatter, max_help_position=30, width=width),
+        formatter_class=functools.partial(
+            argparse.RawDescriptionHelpFormatter,
+            max_help_position=30,
+            width=_width() or 98,  # else argparse imports shutil to find it, which takes 4 ms
+        ),
     )
     for option in options:
         kind: Config = {"metavar": option.value} if option.value else {"action": "store_true"}
