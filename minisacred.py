@@ -4162,7 +4162,7 @@ class Experiment(Ingredient):
             _die_uncaught(error, (run and run.interrupted_by) or signal.SIGINT)
             raise
         except Exception as error:
-            is_for_pdb = run is not None and run.pdb and run.status == "FAILED"
+            is_for_pdb = run and run.pdb and run.status == "FAILED"
             if request.options.get("debug") and not is_for_pdb:
                 raise  # a debugger, or Python itself, shows it whole
             _report(error, program)
@@ -4170,7 +4170,7 @@ class Experiment(Ingredient):
                 import pdb
 
                 pdb.post_mortem(error.__traceback__)
-            sys.exit(getattr(error, "exit_code", 1) if run is None else 1)
+            sys.exit(1 if run else getattr(error, "exit_code", 1))
 
     @property
     def info(self) -> Any:
