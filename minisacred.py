@@ -4079,6 +4079,7 @@ class Experiment(Ingredient):
         self.default_command: str | None = None
         self.additional_host_info = list(additional_host_info or ())
         self.additional_cli_options = list(additional_cli_options or ())
+        self._options = _OPTIONS + self.additional_cli_options
         for command in (print_config, print_dependencies, save_config, print_named_configs(self)):
             self.command(command, unobserved=True)
 
@@ -4186,11 +4187,6 @@ class Experiment(Ingredient):
         if self.current_run is None:
             raise SacredError(f"experiment {self.path!r} is not running")
         return self.current_run
-
-    @property
-    def _options(self) -> list[_Option]:
-        """Return the options of the table and the experiment's own."""
-        return _OPTIONS + self.additional_cli_options
 
 
 # ======================================================================================
