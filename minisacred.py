@@ -4194,11 +4194,11 @@ class Experiment(Ingredient):
 # ======================================================================================
 
 
-def _format_rows(rows: Sequence[Config], width: int | None) -> str:
+def _format_rows(keys: Iterable[str], rows: Sequence[Config], width: int | None) -> str:
     """Return a table with a column for each key; for a terminal, cut to its width."""
     columns = []
-    for key in rows[0]:
-        values = [_duration(row[key]) if key == "duration" else row[key] for row in rows]
+    for key in keys:
+        values = [_duration(row[key]) if key == "duration" else row.get(key) for row in rows]
         texts = [f"{v:.6g}" if type(v) is float else "" if v is None else str(v) for v in values]
         title = re.sub("^(config|metrics)[.]", "", key)
         # Control characters would upset the terminal.
@@ -4277,7 +4277,7 @@ def _list(basedir: str, words: Sequence[str], options: Config) -> None:
             for name in dict.fromkeys(name for view in views for name in view)
             if not name.startswith("config.") or len({repr(view.get(name)) for view in views}) > 1
         ]
-        print(_format_rows([{name: view.get(name) for name in shown} for view in views], _width()))
+        print(_format_rows(shown, views, _width()))
 
 
 def _show(basedir: str, words: Sequence[str], options: Config) -> None:
@@ -4288,9 +4288,9 @@ def _show(basedir: str, words: Sequence[str], options: Config) -> None:
     facts = {
         "command": view["command"],
         "started": f"{view['start']} UTC, took {_duration(_seconds(run))}",
-        "comment": meta.get("comment", ""),
+        "comment": meta.get("comment"),
         "result": repr(view["result"]),
-        "damaged": run.get("error", ""),
+        "damaged": run.get("error"),
         "files": run["dir"],
         "artifacts": ", ".join(run.get("artifacts") or ()),
     }
@@ -4310,7 +4310,7 @@ def _show(basedir: str, words: Sequence[str], options: Config) -> None:
         if numbers
     ]
     if rows:
-        print(_format_rows(rows, width))
+        print(_format_rows(rows[0], rows, width))
 
 
 _MAIN_OPTIONS = _parse_options("""
