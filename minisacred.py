@@ -3552,7 +3552,7 @@ def _collect_experiment(part: Ingredient, known: Config) -> Config:
         "base_dir": base,
         "mainfile": part.mainfile and relpath(part.mainfile, base),
         "dependencies": sorted(f"{name}=={version}" for name, version in packages.items()),
-        "sources": [*map(list, sorted(digests.items()))],
+        "sources": sorted(digests.items()),
     }
 
 
