@@ -3190,23 +3190,6 @@ def _parse_sweep(words: Sequence[str]) -> list[list[str]]:
     return sweep
 
 
-def _parse_command_line(argv: Sequence[str], options: Sequence[_Option]) -> _Request:
-    """Return what the arguments (without the program's name) ask for."""
-    given = vars(_make_parser("", options).parse_intermixed_args(argv))
-    words: list[str] = given.pop("words")
-    before, over = _divided(words, "over")
-    before, after = _divided(before, "with")
-    if before[:1] == ["help"]:
-        given["help"], before = True, before[1:]
-    if before[1:]:
-        raise _UsageError(f"unexpected {before[1]!r}; updates follow the word 'with'")
-    updates, named = _parse_updates(after)
-    request = _Request(before[0] if before else None, updates, named, given)
-    request.signals = ("SIGINT", "SIGTERM", "SIGHUP")
-    request.over = _parse_sweep(over) if "over" in words else ()
-    return request
-
-
 def _check_options(options: Mapping[str, Any], known: Sequence[_Option]) -> Config:
     """Return the options that are set, by `_Option.dest`; check names and values."""
     table = {option.dest: option for option in known}
@@ -3228,6 +3211,25 @@ def _check_options(options: Mapping[str, Any], known: Sequence[_Option]) -> Conf
         except (TypeError, ValueError):
             raise _UsageError(f"option {option.long}: {value!r} is no {what}") from None
     return chosen
+
+
+def _parse_command_line(argv: Sequence[str], options: Sequence[_Option]) -> _Request:
+    """Return what the arguments (without the program's name) ask for."""
+    given = vars(_make_parser("", options).parse_intermixed_args(argv))
+    words: list[str] = given.pop("words")
+    before, over = _divided(words, "over")
+    before, after = _divided(before, "with")
+    if before[:1] == ["help"]:
+        given["help"], before = True, before[1:]
+    if before[1:]:
+        raise _UsageError(f"unexpected {before[1]!r}; updates follow the word 'with'")
+    updates, named = _parse_updates(after)
+    request = _Request(
+        before[0] if before else None, updates, named, _check_options(given, options)
+    )
+    request.signals = ("SIGINT", "SIGTERM", "SIGHUP")
+    request.over = _parse_sweep(over) if "over" in words else ()
+    return request
 
 
 def _die_of(number: int) -> None:
@@ -4006,8 +4008,7 @@ def _sweep(ex: Any, request: _Request) -> int:
         entries = {k: v for k, v in config.items() if with_seed or k != "seed"}
         return _json_text(_jsonable([name, command, entries]))
 
-    options = _check_options(request.options, ex._options)
-    basedir = _basedir(ex, options)
+    options, basedir = request.options, _basedir(ex, request.options)
     if "id" in options:
         raise _UsageError("'over' makes runs with ids of their own; leave out --id")
     runs = load_runs(basedir) if "skip_done" in options and isdir(basedir) else ()
@@ -4151,7 +4152,7 @@ class Experiment(Ingredient):
         try:
             with _one_at_a_time(self.logger):
                 request = _parse_command_line(words, self._options)
-                if request.options["help"]:
+                if "help" in request.options:
                     print(_usage(self, program, request.command))
                     return None
                 if request.over:
@@ -4164,7 +4165,7 @@ class Experiment(Ingredient):
             raise
         except Exception as error:
             is_for_pdb = run and run.pdb and run.status == "FAILED"
-            if request.options.get("debug") and not is_for_pdb:
+            if "debug" in request.options and not is_for_pdb:
                 raise  # a debugger, or Python itself, shows it whole
             _report(error, program)
             if is_for_pdb:
