@@ -3019,7 +3019,8 @@ class _Option:
 
     def __init__(self, short: str | None, long: str, value: str, text: str, function: Any = None):
         self.short, self.long, self.value, self.text = short, long, value, text
-        self.dest, self.function = long.lstrip("-").replace("-", "_"), function
+        self.name, self.function = long.lstrip("-").replace("-", "_"), function
+        self.dest = long if function else self.name  # an own one is not a built-in of its name
 
 
 def _parse_options(table: str) -> list[_Option]:
@@ -3192,7 +3193,7 @@ def _parse_sweep(words: Sequence[str]) -> list[list[str]]:
 
 def _check_options(options: Mapping[str, Any], known: Sequence[_Option]) -> Config:
     """Return the options that are set, by `_Option.dest`; check names and values."""
-    table = {option.dest: option for option in known}
+    table = {option.name: option for option in known}
     chosen = {}
     for name, value in options.items():
         dest = name.lstrip("-").replace("-", "_")
@@ -3200,7 +3201,8 @@ def _check_options(options: Mapping[str, Any], known: Sequence[_Option]) -> Conf
             raise _UsageError(f"no option {name!r}{_did_you_mean(dest, table)}")
         if value is None or value is False:
             continue
-        chosen[dest], option = value, table[dest]
+        option = table[dest]
+        chosen[option.dest] = value
         if option.value not in _KINDS:
             continue
         what, convert, fits = _KINDS[option.value]
