@@ -3661,7 +3661,7 @@ def _basedir(ex: Any, options: Config) -> str:
 def _observers(ex: Any, options: Config) -> list[Any]:
     """Return the observers of the experiment, and those that the options add."""
     observers = list(ex.observers)
-    known = [realpath(getattr(observer, "basedir", "")) for observer in observers]
+    known = [realpath(o.basedir) for o in observers if hasattr(o, "basedir")]
     if "file_storage" in options and realpath(options["file_storage"]) not in known:
         observers.append(FileStorageObserver(options["file_storage"]))
     if "mongo_db" in options:
