@@ -3997,7 +3997,8 @@ class _Worker:
         self._failed += run["status"] != "COMPLETED"
         called = f" ({self.only[name]})" if name in self.only else ""
         trace, left = run.get("fail_trace"), self._waiting + len(self._processes)
-        why = f": {trace[-1] if trace else run.get('result') or ''}"[:500].rstrip(": \n")
+        result = run.get("result")
+        why = f": {trace[-1] if trace else '' if result is None else result}"[:500].rstrip(": \n")
         text = f"run {name}{called} {run['status']} after {_duration(_seconds(run)) or '0 s'}{why}"
         with suppress(OSError):  # nobody reads it: go on all the same
             print(f"{text} [{self._done} done, {left} left]", flush=True)
