@@ -2530,10 +2530,6 @@ def _run_coroutine(coroutine: Any) -> Any:
     return ThreadPoolExecutor(1).submit(asyncio.run, coroutine).result()
 
 
-#: The runs that go on, the innermost last.
-_active: list[Any] = []
-
-
 class Run:
     """One execution of a command: its configuration, its life-cycle and what it records."""
 
@@ -3800,7 +3796,6 @@ def _execute(ex: Any, run: Run) -> None:
         run.experiment_info = run.collect_facts({"repositories": repositories})
         run.host_info = _collect_host(ex.additional_host_info)
     config = _read_only(run.config) if SETTINGS.CONFIG.READ_ONLY_CONFIG else run.config
-    _active.append(run)
     with ExitStack() as undo:
         try:
             for part, top in ex._parts().items():
@@ -3812,8 +3807,7 @@ def _execute(ex: Any, run: Run) -> None:
             _seed_all(run.config["seed"])
             run()
         finally:
-            _active.remove(run)
-            if not _active:  # nothing to give back: what was bound last stays
+            if not _guards:  # not in another run: what was bound last stays
                 undo.pop_all()
             if run.claim and run.dir is None:  # it has not begun: leave it to others
                 _remove(run.claim)
