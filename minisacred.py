@@ -3668,8 +3668,8 @@ def _observers(ex: Any, options: Config) -> list[Any]:
 def _meta_info(ex: Any, request: _Request, options: Config, config: Config) -> Config:
     """Return what is recorded of how the run was asked for: with it, it can be asked again."""
     given = {o.long: options[o.dest] for o in ex._options if o.dest in options}
-    if "--mongo_db" in given:
-        given["--mongo_db"] = re.sub("://.*@", "://***@", given["--mongo_db"])
+    if "@" in given.get("--mongo_db", ""):  # it has a password
+        del given["--mongo_db"]
     updates = _merge(  # as they have come out
         request.updates, config, lambda keys, old, new: _ABSENT if old is _ABSENT else new
     )
@@ -3769,7 +3769,7 @@ def _prepare_again(ex: Any, request: _Request, options: Config) -> Run:
     if path is None:
         raise SacredError(f"run {run_id!r} has been claimed by another process just now")
     try:
-        kept = {n: v for n, v in given.items() if n not in _PASSING_OPTIONS and "***" not in str(v)}
+        kept = {n: v for n, v in given.items() if n not in _PASSING_OPTIONS}
         options = {**kept, **options}
         updates = {**meta["config_updates"], "seed": stored["config"]["seed"]}
         if is_workers:
