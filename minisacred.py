@@ -3451,18 +3451,14 @@ class Ingredient:
 
     # -- what is registered --------------------------------------------------------------
 
-    def traverse_ingredients(self) -> Iterator[tuple[Ingredient, int]]:
-        """Yield this ingredient and those below, each with its depth."""
-
-        def visit(part: Ingredient, users: tuple[Ingredient, ...]) -> Iterator[Any]:
-            if part in users:
-                circle = " → ".join(p.path for p in (*users, part))
-                raise CircularDependencyError(f"ingredients use each other in a circle: {circle}")
-            yield part, len(users)
-            for below in part.ingredients:
-                yield from visit(below, (*users, part))
-
-        return visit(self, ())
+    def traverse_ingredients(self, *users: Ingredient) -> Iterator[tuple[Ingredient, int]]:
+        """Yield this ingredient and those below, each with its depth: how many users it has."""
+        if self in users:
+            circle = " → ".join(part.path for part in (*users, self))
+            raise CircularDependencyError(f"ingredients use each other in a circle: {circle}")
+        yield self, len(users)
+        for below in self.ingredients:
+            yield from below.traverse_ingredients(*users, self)
 
     def gather_commands(self) -> Iterator[tuple[str, Any]]:
         """Yield (dotted name, function) of all commands, those of ingredients included."""
