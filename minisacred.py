@@ -275,7 +275,7 @@ def _split(path: str) -> Keys:
     return tuple(path.split(".")) if path else ()
 
 
-def _cut(text: str, width: int | None) -> str:
+def _cut(text: str, width: int) -> str:
     return text[: width - 1] + "…" if width and len(text) > width else text
 
 
@@ -3107,12 +3107,12 @@ class _Parser(argparse.ArgumentParser):
         raise _UsageError(message)
 
 
-def _width() -> int | None:
-    """Return the width of the terminal, None without one."""
+def _width() -> int:
+    """Return the width of the terminal, 0 if there is none or it is unknown."""
     try:
-        return os.get_terminal_size().columns or None  # 0 is unknown
+        return os.get_terminal_size().columns
     except OSError:
-        return None
+        return 0
 
 
 def _make_parser(program: str, options: Iterable[_Option], usage: str = "") -> _Parser:
@@ -4188,7 +4188,7 @@ class Experiment(Ingredient):
 # ======================================================================================
 
 
-def _format_rows(keys: Iterable[str], rows: Sequence[Config], width: int | None) -> str:
+def _format_rows(keys: Iterable[str], rows: Sequence[Config], width: int) -> str:
     """Return a table with a column for each key; for a terminal, cut to its width."""
     columns = []
     for key in keys:
