@@ -1596,7 +1596,7 @@ _INSTALLED = re.compile(r"(?:site|dist)-packages[/\\]")  #: where installed pack
 @functools.lru_cache(1)  # once for the same names of `modules`
 def _imported_files(base_dir: str, modules: Any) -> tuple[set[str], set[str]]:
     """Return the imported sources below a directory, and names and files of other modules."""
-    library, root = dirname(os.__file__), join(realpath(base_dir), "")
+    library, root = dirname(os.__file__), join(base_dir, "")
     environment = join(realpath(sys.prefix), "")
     apart = environment if environment.startswith(root) else library
     sources, others = set(), set()
@@ -1619,7 +1619,7 @@ def _python_files(folder: str) -> set[str]:
     """Return the Python files below a directory, less hidden ones, environments and records."""
     import glob
 
-    found = glob.glob(join(glob.escape(realpath(folder)), "**", "*.py"), recursive=True)
+    found = glob.glob(join(glob.escape(folder), "**", "*.py"), recursive=True)
     apart = re.compile(r"[/\\](__pycache__|site-packages|_sources|_resources)[/\\]")
     return {path for path in found if not apart.search(path)}
 
@@ -3366,7 +3366,7 @@ class Ingredient:
     ) -> None:
         self.path, default_dir = self._locate(path, interactive)
         self._top = self.path  # where its own entries are
-        self.base_dir = abspath(base_dir or default_dir)
+        self.base_dir = realpath(base_dir or default_dir)
         self.logger: Any = logging.getLogger(self.path)  #: that of its runs; may be set
         self.ingredients = list(ingredients)
         self.save_git_info = save_git_info
@@ -3521,7 +3521,7 @@ class Ingredient:
 
 def _collect_experiment(part: Ingredient, known: Config) -> Config:
     """Return what is recorded of an experiment; sources that are known already stay so."""
-    base, parts = realpath(part.base_dir), part._parts()
+    base, parts = part.base_dir, part._parts()
     imported, others = _imported_files(base, tuple(sys.modules))
     sources = {part.mainfile}.union(*(p._extra_sources for p in parts))
     if SETTINGS.DISCOVER_SOURCES != "none":
