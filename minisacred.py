@@ -3102,8 +3102,9 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> Any:
         match = re.match(r"unrecognized arguments: ([^\s=]+)", message)
         if match:
-            hint = _did_you_mean(match[1], self._option_string_actions)
-            message = f"no option {match[1]!r}{hint}"
+            message = (
+                f"no option {match[1]!r}{_did_you_mean(match[1], self._option_string_actions)}"
+            )
         raise _UsageError(message)
 
 
