@@ -3134,7 +3134,7 @@ def _make_parser(program: str, options: Iterable[_Option], usage: str = "") -> _
         names = filter(None, (option.short, option.long))
         parser.add_argument(*names, help=option.text.replace("%", "%%"), **kind)
     known = parser._option_string_actions
-    for action in list(known.values()):  # `-` and `_` mean the same
+    for action in parser._actions:  # `-` and `_` mean the same
         known.setdefault(f"--{action.dest}", action)
         known.setdefault(f"--{action.dest}".replace("_", "-"), action)
     parser.add_argument("words", nargs="*", help=argparse.SUPPRESS)
