@@ -3150,7 +3150,7 @@ def _divided(words: list[str], word: str) -> tuple[list[str], list[str]]:
 def _split_values(text: str) -> list[str]:
     """Split at the commas outside of brackets and quotes; `range(…)` stands for its numbers."""
     parts, depth = [""], 0
-    for piece in re.findall(r"""'[^']*'|"[^"]*"|.""", text):
+    for piece in re.findall(r"""(?s)'[^']*'|"[^"]*"|.""", text):
         depth += (piece in "[({") - (piece in "])}")
         if piece == "," and not depth:
             parts.append("")
