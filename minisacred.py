@@ -3563,10 +3563,9 @@ def _collect_experiment(part: Ingredient, known: Config) -> Config:
 #: The environment variable by which a worker passes its claim on to the process of the run.
 _CLAIM_VARIABLE = "MINISACRED_CLAIM"
 
-#: Options for how a run was queued or started, not to be repeated when it is started again.
+#: Options for how a run is queued or started: not recorded, as they hold for that once only.
 _PASSING_OPTIONS = (
-    "--queue --file_storage --id --unobserved --pdb --print-config --jobs --skip-done "
-    "--start-queued --resume"
+    "queue file_storage id unobserved pdb print_config jobs skip_done start_queued resume"
 ).split()
 
 #: Held by the thread that is running an experiment, once for each of nested runs.
@@ -3664,7 +3663,8 @@ def _observers(ex: Any, options: Config) -> list[Any]:
 
 def _meta_info(ex: Any, request: _Request, options: Config, config: Config) -> Config:
     """Return what is recorded of how the run was asked for: with it, it can be asked again."""
-    given = {o.long: options[o.dest] for o in ex._options if o.dest in options}
+    kept = options.keys() - _PASSING_OPTIONS
+    given = {o.long: options[o.dest] for o in ex._options if o.dest in kept}
     if "@" in given.get("--mongo_db", ""):  # it has a password
         del given["--mongo_db"]
     updates = _merge(  # as they have come out
@@ -3766,8 +3766,7 @@ def _prepare_again(ex: Any, request: _Request, options: Config) -> Run:
     if path is None:
         raise SacredError(f"run {run_id!r} has been claimed by another process just now")
     try:
-        kept = {n: v for n, v in given.items() if n not in _PASSING_OPTIONS}
-        options = {**kept, **options}
+        options = {**given, **options}
         updates = {**meta["config_updates"], "seed": stored["config"]["seed"]}
         if is_workers:
             meta["worker"] = claim["host"]
