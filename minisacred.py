@@ -524,7 +524,7 @@ class _Typed:
 
     def over(self, old: Any) -> Any:
         """Return the value that it is in the place of an old one."""
-        word = self.text.strip().lower()
+        word, old = self.text.strip().lower(), old.tolist() if _is_numpy(old) else old
         if isinstance(old, bool) and word in _WORDS:
             return _WORDS[word]
         if isinstance(old, (str, os.PathLike)) and type(self.value) in (int, float):
@@ -2050,10 +2050,11 @@ class FileStorageObserver(_Recorder):
         names: Iterable[str] = map(str, itertools.count(known + 1))
         if run_id is not None:
             names = [str(run_id)]
-            if re.search(r"^$|^[._-]|^\w:|.{201}|[/\\\x00-\x1f\x7f-\x9f]", names[0]):
+            is_long = len(os.fsencode(names[0])) > 200
+            if is_long or re.search(r"^$|^[._-]|^\w:|[/\\\x00-\x1f\x7f-\x9f]", names[0]):
                 raise ObserverError(
                     f"run id {names[0][:80]!r} begins with '.', '_' or '-', has a slash or control "
-                    "characters, or is empty or longer than 200"
+                    "characters, or is empty or longer than 200 bytes"
                 )
         for name in names:
             with suppress(FileExistsError):
@@ -4281,7 +4282,7 @@ def _show(basedir: str, words: Sequence[str], options: Config) -> None:
     print(f"run {run['_id']} {_paint(view['status'], view['status'])}")
     facts = {
         "command": view["command"],
-        "started": f"{view['start']} UTC, took {_duration(_seconds(run))}",
+        "started": view["start"] and f"{view['start']} UTC, took {_duration(_seconds(run))}",
         "comment": meta.get("comment"),
         "result": repr(view["result"]),
         "damaged": run.get("error"),

@@ -249,6 +249,16 @@ def test_fixed_key_of_a_dictionary_wins_however_the_scope_writes_it(ex, scope_of
     assert got["d"]["x"] == 42 and got["seen"] == 42
 
 
+def test_fixed_keys_leave_what_the_scope_took_them_into_alone(ex, resolve):
+    constant = {"a": {"b": 1}}
+
+    @ex.config
+    def config():
+        x = constant
+
+    assert resolve(**{"x.a.b": 2})["x"] == {"a": {"b": 2}} and constant == {"a": {"b": 1}}
+
+
 def test_fixed_keys_are_merged_key_by_key_at_any_depth(ex, resolve):
     @ex.config
     def config():
