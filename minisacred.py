@@ -3975,19 +3975,21 @@ class _Worker:
         """See to it that the record of a run whose process has ended says so; print a line."""
         folder = dirname(claim)
         run = _load_run(self.basedir, name)
-        is_ours = claim.endswith(f".claim-{_newest_claim(folder)[0]}")
-        if is_ours and self.signal:  # the process has not begun the run
-            _remove(claim)  # leave it to others
-        elif is_ours and run["status"] == "QUEUED":
+        said: list[str] = []
+        if claim.endswith(f".claim-{_newest_claim(folder)[0]}"):  # it has not begun the run
             log.seek(0)
             said = log.read().decode("utf-8", "replace").splitlines(keepends=True)
-            _record_failure(folder, said or ["the program ended without starting the run\n"])
+            if run["status"] == "RUNNING" or self.signal:
+                _remove(claim)  # leave it to others
+            elif run["status"] == "QUEUED":
+                said = said or ["the program ended without starting the run\n"]
+                _record_failure(folder, said)
             run = _load_run(self.basedir, name)
         log.close()
         self._done += 1
         self._failed += run["status"] != "COMPLETED"
         called = f" ({self.only[name]})" if name in self.only else ""
-        trace, left = run.get("fail_trace"), self._waiting + len(self._processes)
+        trace, left = run.get("fail_trace") or said, self._waiting + len(self._processes)
         result = run.get("result")
         why = f": {trace[-1] if trace else '' if result is None else result}"[:500].rstrip(": \n")
         text = f"run {name}{called} {run['status']} after {_duration(_seconds(run)) or '0 s'}{why}"

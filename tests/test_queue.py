@@ -248,6 +248,18 @@ def test_killed_run_is_dead_and_is_resumed_by_a_retry(place, victim):
 
 
 @POSIX
+def test_dead_run_that_cannot_be_resumed_stays_dead_and_the_worker_says_why(place):
+    process = place.start("exp.py", "-F", "runs", "with", "until=never")
+    wait_for(lambda: starts(place) == ["1"])
+    process.kill()
+    ended(process)
+    (place.path / "exp.py").write_text("raise SystemExit('out of order')")
+    done = work(place, "--retry-dead")
+    assert done.code == 1 and re.match("run 1 DEAD after .*: out of order ", done.out), done.out
+    assert statuses(place) == ["DEAD"]
+
+
+@POSIX
 @SIGNALS
 def test_signals_are_passed_on_to_the_runs_and_end_the_worker(place, name):
     queue(place, "with", "until=never", "over", "n=range(3)")
