@@ -337,6 +337,15 @@ def test_sweep_exits_with_1_when_a_run_failed(place):
     assert "n is negative" in done.out and "Traceback" not in done.err
 
 
+def test_run_is_queued_in_the_directory_asked_for_alone_and_recorded_in_both(place):
+    own = "from minisacred import FileStorageObserver\nex.observers.append(FileStorageObserver('own'))"
+    place.write(own + TASK)
+    assert place.python("exp.py", "over", "n=1,2", "-F", "runs").code == 0
+    for name in ("runs", "own"):
+        found = [(r["status"], r["result"]) for r in load_runs(place.path / name)]
+        assert found == [("COMPLETED", 1), ("COMPLETED", 2)]
+
+
 def test_sweep_starts_its_own_runs_only(place):
     queue(place, "-P", "9")
     assert place.python("exp.py", "over", "n=1,2", "-F", "runs").code == 0
