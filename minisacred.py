@@ -288,6 +288,11 @@ def _is_at(path: str, paths: Iterable[str]) -> bool:
     return any(f"{path}.".startswith(f"{top}.") for top in paths)
 
 
+def _is_near(path: str, paths: Iterable[str]) -> bool:
+    """Tell whether a dotted path names one of some places, or one below or above."""
+    return _is_at(path, paths) or any(_is_at(other, [path]) for other in paths)
+
+
 def _is_of_list(updates: Any) -> bool:
     """Tell whether updates are a dictionary of numbers, as those of a list's elements are."""
     is_dict = isinstance(updates, dict) and bool(updates)
@@ -1257,8 +1262,7 @@ def _check_additions(
     asked = {_join(*keys) for keys, _ in _leaves(updates)}
     for path in sorted(summary.added):
         hint = _closest_entry(path, known - {path}) if path in asked else ""
-        is_used = _is_at(path, used) or any(_is_at(name, [path]) for name in used)
-        if not is_used and path not in summary.inside:
+        if not _is_near(path, used) and path not in summary.inside:
             listed = _cut(", ".join(sorted(known)), 500)
             raise ConfigAddedError(
                 f"no config entry {path!r}{hint} (known: {listed}; --force adds it anyway)"
@@ -3293,7 +3297,7 @@ def print_config(_run: Run) -> None:
     def add(entries: Config, prefix: str, margin: str) -> None:
         for key, value in sorted(entries.items(), key=str):
             path, below = _join(prefix, key), value if isinstance(value, dict) else {}
-            changes = [role for role in roles if _is_at(path, getattr(summary, role))]
+            changes = [role for role in roles if _is_near(path, getattr(summary, role))]
             comment = _paint(f"  # {docs[path]}", "doc") if path in docs else ""
             text = f"{margin}{key}:" if below else f"{margin}{key} = {value!r}"
             lines.append(_paint(text, changes[-1] if changes else "") + comment)
@@ -4298,7 +4302,7 @@ def _show(basedir: str, words: Sequence[str], options: Config) -> None:
     changed = meta.get("modified") or ()
     lines.append("configuration (* not the default)")
     for keys, value in _leaves(run["config"]):
-        mark = "*" if _is_at(_join(*keys), changed) else " "
+        mark = "*" if _is_near(_join(*keys), changed) else " "
         lines.append(f"{mark} {_join(*keys)} = {value!r}")
     for line in lines:
         print(_cut(line, width))

@@ -118,8 +118,9 @@ def test_command_may_be_unobserved(tmp_path):
 
 @pytest.mark.parametrize("env, coloured", [({}, True), ({"NO_COLOR": "1"}, False)])
 def test_colours_are_for_terminals_only_and_never_with_no_color(place, env, coloured):
-    place.write("ex.add_config(foo=1)\n\n@ex.main\ndef main(foo):\n    pass\n")
-    argv = ["exp.py", "print_config", "with", "foo=2"]
+    place.write("ex.add_config(foo=1, sizes=[1, 2])\n\n@ex.main\ndef main(foo):\n    pass\n")
+    argv = ["exp.py", "print_config", "with", "foo=2", "sizes.0=3"]
     shown = on_terminal(argv, place.path, **env)
-    assert ("\033[" in shown) == coloured and "foo = 2" in shown
+    assert ("\033[" in shown) == ("\033[34m  sizes = [3, 2]" in shown) == coloured
+    assert "foo = 2" in shown
     assert "\033[" not in place.python(*argv).out
