@@ -3680,6 +3680,8 @@ def _meta_info(ex: Any, request: _Request, options: Config, config: Config) -> C
     meta: Config = {"named_configs": request.named_configs, "config_updates": _settle(updates)}
     meta.update({key: options[key] for key in ("comment", "priority") if key in options})
     meta["cwd"] = os.getcwd()
+    if request.info:
+        meta["info"] = request.info
     spec = ex._caller.get("__spec__")
     if spec and spec.parent:  # `python -m package.exp`, or a module of a package
         meta["module"] = spec.name
@@ -3777,7 +3779,7 @@ def _prepare_again(ex: Any, request: _Request, options: Config) -> Run:
         updates = {**meta["config_updates"], "seed": stored["config"]["seed"]}
         if is_workers:
             meta["worker"] = claim["host"]
-        named, info = meta["named_configs"], stored["info"]
+        named, info = meta["named_configs"], stored["info"] or meta.get("info")
         again = _Request(stored["command"], updates, named, options, info, meta)
         again.signals, again.recorded = request.signals, stored["config"]
         run = _prepare(ex, again)

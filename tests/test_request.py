@@ -99,6 +99,7 @@ def test_queue_records_a_run_and_returns_its_id(ex, tmp_path):
     meta = files.run["meta"]
     assert (meta["config_updates"], meta["named_configs"]) == ({"a": 5}, ["more"])
     assert (meta["comment"], meta["m"], files.run["result"]) == ("c", 2, None)
+    assert again(ex, "--start-queued").info == {"n": 1}
 
 
 def test_queue_needs_an_observer(ex):
