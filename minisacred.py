@@ -3634,10 +3634,13 @@ def _resolve_request(
     parts = ex._parts().items()
     layers = [(_split(top), part.configurations, part.config_hooks) for part, top in parts]
     recorded = request.recorded
-    updates = _merge(request.updates, recorded)
-    config, summary = _resolve(layers, updates, chosen, command, logger)
+    config, summary = _resolve(layers, request.updates, chosen, command, logger)
     if not recorded:
         return config, summary, []
+    made = {_join(*keys) for keys, _ in _leaves(config)} - summary.added  # by hooks, too
+    updates = _merge(request.updates, recorded)
+    config, summary = _resolve(layers, updates, chosen, command, logger)
+    summary.added -= made
     new = [_join(*k) for k, _ in _leaves(config) if _get(recorded, k, _ABSENT) is _ABSENT]
     other = summary.modified.difference(request.meta_info.get("modified", ()), ["seed"])
     notes = {

@@ -163,6 +163,19 @@ def test_start_queued_fails_where_the_sources_no_longer_take_an_entry(ex, tmp_pa
     assert "extra" in "".join(run["fail_trace"])
 
 
+@pytest.mark.parametrize("is_whole", [False, True])
+def test_start_queued_takes_what_a_config_hook_adds(ex, tmp_path, caplog, is_whole):
+    ex.observers.append(FileStorageObserver(tmp_path / "runs"))
+
+    @ex.config_hook
+    def hook(config, command_name, logger):
+        return {**(config if is_whole else {}), "extra": {"b": config["a"] + 1}}
+
+    ex.queue(config_updates={"a": 5})
+    assert again(ex, "--start-queued").config["extra"] == {"b": 6}
+    assert "extra" not in caplog.text
+
+
 @pytest.mark.parametrize(
     "kind, given", [("path", "other/x"), ("number", float("inf")), ("list", (1, 2)), ("none", None)]
 )
