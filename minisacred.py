@@ -4034,7 +4034,7 @@ def _sweep(ex: Any, request: _Request) -> int:
         name, command = options.get("name", ex.path), run.meta_info["command"]
         if key(name, command, run.config, is_seeded) not in done:
             points.append((run, " ".join(words)))
-    again = f"python {relpath(__file__)} work {relpath(basedir)}"
+    again = f"python {relpath(__file__)!r} work {relpath(basedir)!r}"
     ex.logger.info("Queuing %d runs; those that will wait are started by: %s", len(points), again)
     for run, _ in points:
         _execute(ex, run)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -370,13 +371,15 @@ def test_skip_done_minds_a_seed_that_is_given(place):
 @POSIX
 @SIGNALS
 def test_interrupted_sweep_leaves_the_rest_queued_and_says_how_to_go_on(place, name):
-    process = place.start("exp.py", "with", "until=go", "over", "n=1,2,3", "-F", "runs")
+    (place.path / "runs").mkdir()
+    (place.path / "my runs").symlink_to("runs")
+    process = place.start("exp.py", "with", "until=go", "over", "n=1,2,3", "-F", "my runs")
     wait_for(lambda: starts(place) == ["1"])
     process.send_signal(getattr(signal, name))
     code, _, err = ended(process)
     assert code == -getattr(signal, name)
     assert statuses(place) == ["INTERRUPTED", "QUEUED", "QUEUED"]
-    command = re.search(r"python (\S*minisacred\.py work \S+)", err).group(1)
+    command = re.search(r"python (.*minisacred\.py' work .+)", err).group(1)
     (place.path / "go").touch()
-    assert place.python(*command.split()).code == 0
+    assert place.python(*shlex.split(command)).code == 0
     assert statuses(place) == ["INTERRUPTED", "COMPLETED", "COMPLETED"]
