@@ -1122,6 +1122,7 @@ class ConfigSummary:
     def __init__(self, layers: Layers) -> None:
         self.added: set[str] = set()  #: dotted paths
         self.inside: set[str] = set()  #: those of `added` that are in a known dictionary
+        self.returned: set[str] = set()  #: by config hooks
         self.modified: set[str] = set()
         self.typechanged: dict[str, list[type]] = {}  #: the old type and the new one
         self._layers = layers
@@ -1179,10 +1180,9 @@ def _changes(old: Any, new: Any) -> Any:
 
 
 def _summarise(
-    fixed: Config, config: Config, defaults: Mapping[Keys, Any], layers: Layers
-) -> ConfigSummary:
+    summary: ConfigSummary, fixed: Config, config: Config, defaults: Mapping[Keys, Any]
+) -> None:
     """Compare the fixed values with what the sources would have assigned."""
-    summary = ConfigSummary(layers)
     for keys, value in _leaves(fixed):
         if value == {} and _get(config, keys):  # which is merged into what there is
             continue
@@ -1201,7 +1201,6 @@ def _summarise(
             kinds = [type(_settle(_jsonable(value), 0)) for value in (old, new)]  # NaN is a float
             if kinds[0] != kinds[1] and type(None) not in kinds and {*kinds} != {int, float}:
                 summary.typechanged[_join(*known)] = kinds
-    return summary
 
 
 def _resolve(
@@ -1213,6 +1212,7 @@ def _resolve(
     the experiment, whose place is (). A chosen named config is a place and a source.
     """
     defaults: dict[Keys, Any] = {}
+    summary = ConfigSummary(layers)
     seed = _settle(updates.get("seed"))
     if seed is None:  # a new one, in which the state of `random` has no part
         seed = random.SystemRandom().randrange(1, _SEED_LIMIT)
@@ -1232,13 +1232,15 @@ def _resolve(
         for hook in hooks:
             known = _get(config, top, {})
             update = _nested(hook(_settle(config), command, logger) or {})
+            summary.returned.update(_join(*top, *keys) for keys, _ in _leaves(update))
             changes = _changes(known, update)
             source = _ConfigDict({} if changes is _ABSENT else changes)
             entries = source.evaluate(_Namespace(part, top, defaults, known, {}))
             config = _placed(config, top, entries)
     if config.get("seed") is None:
         config["seed"] = seed
-    return config, _summarise(fixed, config, defaults, layers)
+    _summarise(summary, fixed, config, defaults)
+    return config, summary
 
 
 def _closest_entry(path: str, known: Iterable[str]) -> str:
@@ -3634,13 +3636,11 @@ def _resolve_request(
     parts = ex._parts().items()
     layers = [(_split(top), part.configurations, part.config_hooks) for part, top in parts]
     recorded = request.recorded
-    config, summary = _resolve(layers, request.updates, chosen, command, logger)
-    if not recorded:
-        return config, summary, []
-    made = {_join(*keys) for keys, _ in _leaves(config)} - summary.added  # by hooks, too
     updates = _merge(request.updates, recorded)
     config, summary = _resolve(layers, updates, chosen, command, logger)
-    summary.added -= made
+    if not recorded:
+        return config, summary, []
+    summary.added -= summary.returned - {_join(*keys) for keys, _ in _leaves(request.updates)}
     new = [_join(*k) for k, _ in _leaves(config) if _get(recorded, k, _ABSENT) is _ABSENT]
     other = summary.modified.difference(request.meta_info.get("modified", ()), ["seed"])
     notes = {
