@@ -3612,14 +3612,15 @@ def _find_command(ex: Any, name: str | None) -> Any:
 
 def _used_entries(ex: Any, command: Any) -> set[str]:
     """Return the dotted paths that parameters of scopes and captured functions can name."""
-    used = set()
-    for part, top in ex._parts().items():
+    used, parts = set(), ex._parts()
+    for part, top in parts.items():
         for source in part.configurations:
-            used |= {_join(top, name) for name in getattr(source, "parameters", ())}
+            names = {*getattr(source, "parameters", ())}.difference(parts.values(), ["_log"])
+            used |= {_join(top, name) for name in names}
         for captured in part.captured_functions:
             if captured is command or captured.__module__ != __name__:  # no other built-in command
                 used |= {_join(top, captured.prefix or "", name) for name in captured.uses}
-    return used - {*ex._parts().values()}
+    return used.difference(parts.values())
 
 
 def _resolve_request(

@@ -3,7 +3,13 @@
 import pytest
 from helpers import RunFiles
 
-from minisacred import CircularDependencyError, Experiment, FileStorageObserver, Ingredient
+from minisacred import (
+    CircularDependencyError,
+    ConfigAddedError,
+    Experiment,
+    FileStorageObserver,
+    Ingredient,
+)
 
 
 def make_data(path="data", **options):
@@ -52,6 +58,18 @@ def test_ingredient_is_a_parameter_of_the_scopes_of_who_uses_it():
         total = data["size"] + 1
 
     assert ex.run().config["total"] == 4
+
+
+@pytest.mark.parametrize("path", ["user.data.size", "user._log"])
+def test_parameters_that_no_entry_fills_are_no_known_entries(path):
+    user = Ingredient("user", ingredients=[make_data()])
+
+    @user.config
+    def config(data, _log):
+        double = data["size"] * 2
+
+    with pytest.raises(ConfigAddedError, match=path):
+        experiment(user).run(config_updates={path: 3})
 
 
 def test_named_config_gets_the_entries_of_an_ingredient_as_known_so_far():
