@@ -1139,6 +1139,14 @@ class ConfigSummary:
         return docs
 
 
+def _complete(keys: Keys, old: Any, new: Any) -> Any:
+    """Put a fixed value over one that no source will change any more."""
+    if _is_of_list(new) and _is_sequence(old):
+        problem = f"index out of range; the list has {len(old)} elements, counted from 0"
+        raise InvalidConfigError(f"{_join(*keys)}.{'/'.join(new)}: {problem}")
+    return _settle(new, old)
+
+
 def _resolve_named(
     layers: Layers,
     chosen: Sequence[tuple[Keys, Any]],
@@ -1158,17 +1166,9 @@ def _resolve_named(
         named = _placed(named, top, source.evaluate(_Namespace(*place)))
 
     def over_named(keys: Keys, old: Any, new: Any) -> Any:
-        return new if old in (_ABSENT, None) else _settle(new, old)
+        return new if old in (_ABSENT, None) else _complete(keys, old, new)
 
     return dict(_merge(named, updates, over_named))
-
-
-def _complete(keys: Keys, old: Any, new: Any) -> Any:
-    """Put a fixed value where no source has put one, when all have been evaluated."""
-    if _is_of_list(new) and _is_sequence(old):
-        problem = f"index out of range; the list has {len(old)} elements, counted from 0"
-        raise InvalidConfigError(f"{_join(*keys)}.{'/'.join(new)}: {problem}")
-    return _settle(new, old)
 
 
 def _changes(old: Any, new: Any) -> Any:

@@ -229,6 +229,14 @@ def test_index_out_of_range_is_an_error_that_names_it(resolve, capsys, word):
     assert word.partition("=")[0] in line and "out of range" in line
 
 
+def test_index_that_the_list_of_a_named_config_does_not_have_is_an_error(ex):
+    ex.add_config(layers=[1, 2, 3])
+    ex.add_named_config("small", layers=[5])
+    ex.main(lambda: None)
+    with pytest.raises(InvalidConfigError, match="layers.2.*out of range"):
+        ex.run(named_configs="small", config_updates={"layers.2": 9})
+
+
 def test_strict_parsing_refuses_what_is_no_literal(ex, resolve, monkeypatch, capsys):
     monkeypatch.setitem(SETTINGS.COMMAND_LINE, "STRICT_PARSING", True)
     assert resolve({"name": "text"}, "name='word'")["name"] == "word"
