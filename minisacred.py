@@ -1143,7 +1143,7 @@ def _complete(keys: Keys, old: Any, new: Any) -> Any:
     """Put a fixed value over one that no source will change any more."""
     if _is_of_list(new) and _is_sequence(old):
         problem = f"index out of range; the list has {len(old)} elements, counted from 0"
-        raise InvalidConfigError(f"{_join(*keys)}.{'/'.join(new)}: {problem}")
+        raise InvalidConfigError(f"{_join(*keys, '/'.join(map(str, new)))}: {problem}")
     return _settle(new, old)
 
 

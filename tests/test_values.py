@@ -220,7 +220,7 @@ def test_typed_value_follows_the_entry_that_a_named_config_made(ex, words):
     assert config["d"] == {"name": "5", "flag": False}
 
 
-@pytest.mark.parametrize("word", ["layers.3=1", "layers.-4=1", "d.y.list.1=0"])
+@pytest.mark.parametrize("word", ["layers.3=1", "layers.-4=1", "d.y.list.1=0", "layers={3: 1}"])
 def test_index_out_of_range_is_an_error_that_names_it(resolve, capsys, word):
     with pytest.raises(SystemExit) as caught:
         resolve({"layers": [1, 2, 3], "d": {"y": {"list": [1]}}}, word)
