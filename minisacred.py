@@ -4171,7 +4171,9 @@ class Experiment(Ingredient):
         except KeyboardInterrupt as error:
             _die_uncaught(error, (run and run.interrupted_by) or signal.SIGINT)
             raise
-        except Exception as error:
+        except SystemExit:
+            raise
+        except BaseException as error:  # a coroutine's CancelledError is no Exception
             is_for_pdb = run and run.pdb and run.status == "FAILED"
             if "debug" in request.options and not is_for_pdb:
                 raise  # a debugger, or Python itself, shows it whole

@@ -195,6 +195,16 @@ def test_trace_of_an_exception_group_has_no_frames_of_minisacred(ex, files):
     assert trace.count("in fail") == 2 and OWN not in trace
 
 
+def test_printed_trace_of_a_cancelled_coroutine_has_no_frames_of_minisacred(ex, capsys):
+    @ex.main
+    async def main():
+        raise asyncio.CancelledError
+
+    assert exit_code(ex) == 1
+    printed = capsys.readouterr().err
+    assert "in main" in printed and OWN not in printed
+
+
 def test_debug_keeps_the_whole_trace_and_leaves_the_exception_to_others(ex, files, failing):
     with pytest.raises(KeyError, match="outer"):
         ex.run_commandline("exp.py -d")
