@@ -1,7 +1,6 @@
 """The experiment: its name, where it can be made, what it offers during a run, and nesting."""
 
 import logging
-import os
 import threading
 
 import pytest
@@ -166,34 +165,3 @@ def test_second_run_at_once_in_another_thread_is_refused_with_the_reason(ex):
 
     ex.run()
     assert len(errors) == 1 and "thread" in errors[0] and "process" in errors[0]
-
-
-@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="counts descriptors in /proc")
-def test_many_runs_leave_nothing_behind(place):
-    (place.path / "tmp").mkdir()
-    done = place(
-        """
-        import gc, os, tempfile, threading, time
-        ex.main(lambda: print("x"))
-        def state():
-            gc.collect()
-            deadline = time.monotonic() + 10
-            while threading.active_count() > 1 and time.monotonic() < deadline:
-                time.sleep(0.01)
-            found = [len(os.listdir(path)) for path in ("/proc/self/fd", tempfile.gettempdir())]
-            return [*found, threading.active_count()]
-        ex.run()
-        before = state()
-        for observers in ([FileStorageObserver("runs")], [RunObserver()], []):
-            ex.observers[:] = observers
-            for _ in range(8):
-                ex.run()
-        ex.observers.clear()
-        ex.run()
-        print(before, state())
-        """,
-        script={"footer": ""},
-        env={"TMPDIR": str(place.path / "tmp")},
-    )
-    before, after = done.out.splitlines()[-1].replace("] [", "]|[").split("|")
-    assert before == after, done.err

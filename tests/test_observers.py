@@ -216,15 +216,6 @@ def test_files_are_there_from_the_start(ex, observer, files):
     assert ex.run().result == ["RUNNING", True, {}, {}]
 
 
-def test_json_files_are_indented_and_sorted_with_lists_of_scalars_on_one_line(ex, observer, files):
-    ex.main(lambda _run: _run.info.update(b=[1, "two", None], a={"y": [[1], [2]], "x": {}}))
-    ex.run()
-    assert (files.path / "info.json").read_text() == (
-        '{\n  "a": {\n    "x": {},\n    "y": [\n      [1],\n      [2]\n    ]\n  },\n'
-        '  "b": [1, "two", null]\n}\n'
-    )
-
-
 def test_strange_result_does_not_cost_the_run(ex, observer, files, caplog):
     class Odd:
         def __repr__(self):
