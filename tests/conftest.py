@@ -10,8 +10,9 @@ import minisacred
 
 
 def pytest_configure():
-    # A shell starts `pytest &` with SIGINT ignored, and what is ignored stays so in children.
+    # `pytest &` starts with SIGINT ignored, nohup with SIGHUP; what is ignored stays so in children.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture
