@@ -3800,7 +3800,7 @@ def _prepare_again(ex: Any, request: _Request, options: Config) -> Run:
 
 def _execute(ex: Any, run: Run) -> None:
     """Run it, with the captured functions bound to it; nested runs give them back."""
-    if run.observers:
+    if run.observers and not run.host_info:
         repositories, run.diff = _ask_git(ex.base_dir) if ex.save_git_info else ([], "")
         run.experiment_info = run.collect_facts({"repositories": repositories})
         run.host_info = _collect_host(ex.additional_host_info)
@@ -4038,6 +4038,9 @@ def _sweep(ex: Any, request: _Request) -> int:
     again = f"python {relpath(__file__)!r} work {relpath(basedir)!r}"
     ex.logger.info("Queuing %d runs; those that will wait are started by: %s", len(points), again)
     for run, _ in points:
+        first = points[0][0]  # the facts are the same for all
+        run.experiment_info, run.host_info = first.experiment_info, first.host_info
+        run.diff = first.diff
         _execute(ex, run)
     only = {str(run._id): words for run, words in points}
     if "queue" in options or not only:
