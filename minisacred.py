@@ -1599,16 +1599,16 @@ def _ask_git(folder: str) -> tuple[list[Config], str]:
 _INSTALLED = re.compile(r"(?:site|dist)-packages[/\\]")  #: where installed packages are
 
 
-@functools.lru_cache(1)  # once for the same names of `modules`
-def _imported_files(base_dir: str, modules: Any) -> tuple[set[str], set[str]]:
-    """Return the imported sources below a directory, and names and files of other modules."""
+@functools.lru_cache(1)
+def _imported_files(base_dir: str, modules: tuple[str, ...]) -> tuple[set[str], set[str]]:
+    """Return those modules' sources below a directory, and names and files of the others."""
     library, root = dirname(os.__file__), join(base_dir, "")
     environment = join(realpath(sys.prefix), "")
     apart = environment if environment.startswith(root) else library
     sources, others = set(), set()
-    for name, module in list(sys.modules.items()):
-        # not getattr: a lazy module would be loaded by it
-        file = getattr(module, "__dict__", {}).get("__file__")
+    for name in modules:
+        # not getattr for the file: a lazy module would be loaded by it
+        file = getattr(sys.modules.get(name), "__dict__", {}).get("__file__")
         if not isinstance(file, str) or name == "_distutils_hack":  # which pip brings along
             continue
         is_installed = _INSTALLED.search(file)
