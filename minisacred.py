@@ -3297,7 +3297,7 @@ def print_config(_run: Run) -> None:
         lines.append(_paint(f'  """{docs[""]}"""', "doc"))
 
     def add(entries: Config, prefix: str, margin: str) -> None:
-        for key, value in sorted(entries.items(), key=str):
+        for key, value in sorted(entries.items(), key=lambda entry: _order(entry[0])):
             path, below = _join(prefix, key), value if isinstance(value, dict) else {}
             changes = [role for role in roles if _is_near(path, getattr(summary, role))]
             comment = _paint(f"  # {docs[path]}", "doc") if path in docs else ""
