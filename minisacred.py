@@ -3668,11 +3668,14 @@ def _basedir(ex: Any, options: Config) -> str:
 def _observers(ex: Any, options: Config) -> list[Any]:
     """Return the observers of the experiment, and those that the options add."""
     observers = list(ex.observers)
-    if {"queue", "file_storage"} <= options.keys():  # once: all that is queued will be started
-        observers = [o for o in observers if not hasattr(o, "basedir")]
-    known = [realpath(o.basedir) for o in observers if hasattr(o, "basedir")]
-    if "file_storage" in options and realpath(options["file_storage"]) not in known:
-        observers.append(FileStorageObserver(options["file_storage"]))
+    if "file_storage" in options:
+        basedir = realpath(options["file_storage"])
+        if "queue" in options:  # there alone: all that is queued will be started
+            observers = [
+                o for o in observers if realpath(getattr(o, "basedir", basedir)) == basedir
+            ]
+        if basedir not in [realpath(o.basedir) for o in observers if hasattr(o, "basedir")]:
+            observers.append(FileStorageObserver(options["file_storage"]))
     if "mongo_db" in options:
         observers.append(MongoObserver(**_parse_mongo(options["mongo_db"])))
     return observers

@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -339,8 +340,10 @@ def test_sweep_exits_with_1_when_a_run_failed(place):
 
 
 def test_run_is_queued_in_the_directory_asked_for_alone_and_recorded_in_both(place):
-    own = "from minisacred import FileStorageObserver\nex.observers.append(FileStorageObserver('own'))"
+    own = "from minisacred import FileStorageObserver as O\nex.observers.append(O('own', source_dir='s'))"
     place.write(own + TASK)
+    assert place.python("exp.py", "-q", "-F", "own").code == 0 and os.listdir(place.path / "s")
+    shutil.rmtree(place.path / "own")
     assert place.python("exp.py", "over", "n=1,2", "-F", "runs").code == 0
     for name in ("runs", "own"):
         found = [(r["status"], r["result"]) for r in load_runs(place.path / name)]
