@@ -1,9 +1,7 @@
 """Names, settings, and moving over from Sacred by one line."""
 
-import shutil
-
 import pytest
-from helpers import ROOT, Workplace
+from helpers import Workplace
 
 import minisacred
 from minisacred import SETTINGS, SettingError
@@ -114,22 +112,6 @@ def test_install_as_sacred_refuses_when_sacred_has_been_imported(tmp_path):
     done = python(tmp_path, "import sacred, minisacred\nminisacred.install_as_sacred()")
     assert done.code == 1
     assert "minisacred.SacredError: Sacred itself has been imported" in done.err
-
-
-def test_module_works_under_another_name_in_a_package(place):
-    library = place.path / "myproject" / "lib"
-    library.mkdir(parents=True)
-    shutil.copy(ROOT / "minisacred.py", library / "ms.py")
-    place.write(
-        "@ex.config\ndef config(): a = 1\n@ex.automain\ndef main(a): print(a)\n",
-        "exp.py",
-        header="from myproject.lib.ms import Experiment\nex = Experiment('vendored')\n",
-        footer="",
-    )
-    done = place.python("exp.py", "with", "a=5", "-F", "runs", env={"PYTHONPATH": ""})
-    assert done.out == "5\n", done.err
-    sources = [name for name, _ in done.run().run["experiment"]["sources"]]
-    assert sources == ["exp.py", "myproject/lib/ms.py"]
 
 
 def test_import_has_no_side_effect(tmp_path):

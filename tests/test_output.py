@@ -300,6 +300,27 @@ def test_descriptors_streams_and_children_are_as_before_after_any_run(place, mod
     assert done.out == "inside\nafter\n", done.err
 
 
+def test_runs_leave_no_threads_and_no_temporary_files_behind(place):
+    (place.path / "tmp").mkdir()
+    done = place(
+        """
+        import gc, os, tempfile, threading, time
+        ex.main(lambda: print("x"))
+        for observers in ([FileStorageObserver("runs")], [RunObserver()], []):
+            ex.observers[:] = observers
+            ex.run()
+        gc.collect()
+        deadline = time.monotonic() + 10
+        while threading.active_count() > 1 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        print(threading.active_count(), os.listdir(tempfile.gettempdir()))
+        """,
+        script={"footer": ""},
+        env={"TMPDIR": str(place.path / "tmp")},
+    )
+    assert done.out.endswith("\n1 []\n"), done.err
+
+
 def test_nested_runs_each_have_their_output(ex, tmp_path):
     observer = FileStorageObserver(tmp_path)
     inner = Experiment("inner", save_git_info=False)

@@ -4,14 +4,7 @@ import random
 
 import pytest
 
-from minisacred import (
-    CircularDependencyError,
-    ConfigAddedError,
-    Experiment,
-    Ingredient,
-    MissingConfigError,
-    NamedConfigNotFoundError,
-)
+from minisacred import ConfigAddedError, Ingredient, MissingConfigError, NamedConfigNotFoundError
 
 
 def run(ex, updates=None, named=(), **options):
@@ -153,37 +146,6 @@ def test_named_config_gets_an_ingredient_as_known_so_far(ex, updates, expected):
 
     ex.main(lambda m=0: m)
     assert run(ex, updates, ["data.one", "scaled"]).result == expected
-
-
-def test_ingredient_may_have_the_name_of_the_experiment():
-    ex = Experiment("train", ingredients=[part("train", n=2)], base_dir=".", save_git_info=False)
-    ex.add_config(a=1)
-    ex.main(lambda train, a: (train["n"], a))
-    assert run(ex, {"train.n": 3}).result == (3, 1)
-
-
-def test_ingredients_that_use_each_other_are_an_error_that_names_them(ex):
-    one, two = part("one"), part("two")
-    one.ingredients.append(two)
-    two.ingredients.append(one)
-    ex.ingredients.append(one)
-    ex.main(lambda: None)
-    with pytest.raises(CircularDependencyError, match=r"one.*two.*one"):
-        run(ex)
-
-
-def test_commands_and_named_configs_of_an_ingredient_are_gathered_with_its_path(ex):
-    data = part("data")
-    data.add_named_config("many", n=100)
-
-    @data.command
-    def show():
-        pass
-
-    ex.ingredients.append(data)
-    for gatherer in (data, ex):
-        assert "data.show" in dict(gatherer.gather_commands())
-        assert dict(gatherer.gather_named_configs()).keys() == {"data.many"}
 
 
 def test_config_hook_that_returns_everything_hides_no_typing_error(ex, capsys):
