@@ -197,7 +197,7 @@ class _Settings(dict):  # type: ignore[type-arg]
         )
 
     def __setitem__(self, key: str, value: Any) -> None:
-        known = _CHOICES.get(key, (value, self[key]))
+        known = _CHOICES.get(key, (value, self[key]))  # which raises for an unknown key
         if value not in known:
             raise SettingError(f"{key} cannot be {value!r} (known: {', '.join(map(repr, known))})")
         super().__setitem__(key, value)
@@ -279,18 +279,19 @@ def _cut(text: str, width: int) -> str:
     return text[: width - 1] + "…" if width and len(text) > width else text
 
 
+def _as_id(name: Any) -> Any:
+    """Return the id that a text stands for: a number where it is one, of those that BSON has."""
+    return int(name) if re.fullmatch("0|[1-9][0-9]{0,17}", str(name)) else name
+
+
 def _first_line(doc: str | None) -> str:
     return (doc or "").strip().partition("\n")[0]
 
 
-def _is_at(path: str, paths: Iterable[str]) -> bool:
-    """Tell whether a dotted path names one of some places, or one below."""
-    return any(f"{path}.".startswith(f"{top}.") for top in paths)
-
-
 def _is_near(path: str, paths: Iterable[str]) -> bool:
     """Tell whether a dotted path names one of some places, or one below or above."""
-    return _is_at(path, paths) or any(_is_at(other, [path]) for other in paths)
+    pairs = [(f"{path}.", f"{other}.") for other in paths]
+    return any(one.startswith(other) or other.startswith(one) for one, other in pairs)
 
 
 def _is_of_list(updates: Any) -> bool:
@@ -537,13 +538,13 @@ class _Typed:
         return self.value
 
 
-def _typed(value: Any) -> Any:
-    """Return a literal as if each of the values in it had been typed by itself."""
+def _typed(value: Any, text: str = "") -> Any:
+    """Return a literal, typed as `text`, as if each value in it had been typed by itself."""
     if isinstance(value, dict):
         return {key: _typed(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_typed(item) for item in value]
-    return _Typed(str(value), value)
+    return _Typed(text or str(value), value)
 
 
 def _parse_value(text: str) -> Any:
@@ -555,7 +556,7 @@ def _parse_value(text: str) -> Any:
             problem = "is no Python literal, as SETTINGS.COMMAND_LINE.STRICT_PARSING wants"
             raise InvalidConfigError(f"{text!r} {problem}") from None
         value = text
-    return _typed(value) if isinstance(value, (dict, list)) else _Typed(text, value)
+    return _typed(value, text)
 
 
 def _settle(new: Any, old: Any = _ABSENT) -> Any:
@@ -638,16 +639,6 @@ def _seed_all(seed: Any) -> None:
             operator.attrgetter(name)(sys.modules[module])(seed % 2**32)
 
 
-def _generator(seed: int) -> Any:
-    """Return the `_rnd` of a captured function."""
-    numpy: Any = sys.modules.get("numpy")
-    if not hasattr(numpy, "random"):
-        return random.Random(seed)
-    if SETTINGS.CONFIG.NUMPY_RANDOM_LEGACY_API:
-        return numpy.random.RandomState(seed)
-    return numpy.random.default_rng(seed)
-
-
 # ======================================================================================
 # 3. Files
 #
@@ -656,12 +647,9 @@ def _generator(seed: int) -> Any:
 # ======================================================================================
 
 
-_EPOCH = datetime(1970, 1, 1)
-
-
 def _utc(seconds: float) -> datetime:
     """Return a time of the clock as a naive UTC datetime, the form Sacred's observers get."""
-    return _EPOCH + timedelta(0, seconds)
+    return datetime(1970, 1, 1) + timedelta(0, seconds)
 
 
 def _now() -> datetime:
@@ -772,21 +760,21 @@ def _sync(*paths: str) -> None:
         os.close(fd)
 
 
-def _md5(blocks: Iterable[bytes]) -> str:
-    """Return an MD5 digest: Sacred's names for contents, nothing to do with trust."""
+def _md5(file: Any) -> str:
+    """Return the MD5 of a file: Sacred's name for what is in it, nothing to do with trust."""
     try:
         from _md5 import md5  # type: ignore[import-not-found]  # hashlib loads OpenSSL: 3 ms
     except ImportError:
         from hashlib import md5
     digest = md5(usedforsecurity=False)
-    for block in blocks:
+    for block in _blocks(file):
         digest.update(block)
     return str(digest.hexdigest())
 
 
 def _file_md5(path: str) -> str:
     with open(path, "rb", 0) as file:
-        return _md5(_blocks(file))
+        return _md5(file)
 
 
 # ======================================================================================
@@ -1237,16 +1225,16 @@ def _resolve(
             update = _nested(hook(_settle(config), command, logger) or {})
             summary.returned.update(_join(*top, *keys) for keys, _ in _leaves(update))
             changes = _changes(known, update)
-            source = _ConfigDict({} if changes is _ABSENT else changes)
-            entries = source.evaluate(_Namespace(part, top, defaults, known, {}))
-            config = _placed(config, top, entries)
+            if changes is not _ABSENT:
+                entries = _ConfigDict(changes).evaluate(_Namespace(part, top, defaults, known, {}))
+                config = _placed(config, top, entries)
     if config.get("seed") is None:
         config["seed"] = seed
     _summarise(summary, fixed, config, defaults)
     return config, summary
 
 
-def _closest_entry(path: str, known: Iterable[str]) -> str:
+def _did_you_mean_entry(path: str, known: Iterable[str]) -> str:
     """Return `; did you mean …?` for the known path that is like this one where it differs."""
     keys, places = _split(path), [_split(name) for name in known]
     for depth, key in enumerate(keys):
@@ -1266,7 +1254,7 @@ def _check_additions(
     known = {_join(*keys) for keys, _ in _leaves(config)} - summary.added | used | {"seed"}
     asked = {_join(*keys) for keys, _ in _leaves(updates)}
     for path in sorted(summary.added):
-        hint = _closest_entry(path, known - {path}) if path in asked else ""
+        hint = _did_you_mean_entry(path, known - {path}) if path in asked else ""
         if not _is_near(path, used) and path not in summary.inside:
             listed = _cut(", ".join(sorted(known)), 500)
             raise ConfigAddedError(
@@ -1286,6 +1274,16 @@ def _check_additions(
 # it. What a function draws depends on the root seed, the function and the number of the call:
 # calling one function more often changes no other.
 # ======================================================================================
+
+
+def _generator(seed: int) -> Any:
+    """Return the `_rnd` of a captured function."""
+    numpy: Any = sys.modules.get("numpy")
+    if not hasattr(numpy, "random"):
+        return random.Random(seed)
+    if SETTINGS.CONFIG.NUMPY_RANDOM_LEGACY_API:
+        return numpy.random.RandomState(seed)
+    return numpy.random.default_rng(seed)
 
 
 class _Context:
@@ -1738,7 +1736,7 @@ class RunObserver:
     priority = 0  #: observers are called in the order of falling priority
     dir: Any = None  #: set by an observer that records into a directory
     output_file: Any = None  #: set by the run: the file with the output so far
-    goes_on_in: str | None = None  #: set by the run: the directory that it goes on in, if so
+    goes_on_in = ""  #: set by the run: the directory that it goes on in, if so
     is_ending = False  #: set by the run: after this heartbeat comes the event of its end
 
     def for_run(self) -> RunObserver:
@@ -1786,19 +1784,6 @@ class RunObserver:
         """Finish all work; called last."""
 
 
-def _attempts(old: Config) -> Config:
-    """Return what the entry of a run that goes on keeps of its earlier attempts."""
-    names = "queue_time", "resources", "artifacts", "attempts"
-    kept: Config = {name: old[name] for name in names if name in old}
-    if old.get("status") not in (None, "QUEUED"):
-        fields = "start_time stop_time heartbeat status host fail_trace".split()
-        attempt = {name: old.get(name) for name in fields}
-        if old["status"] == "RUNNING":
-            attempt["status"] = "DEAD"
-        kept["attempts"] = [*kept.get("attempts", ()), attempt]
-    return kept
-
-
 class _Recorder(RunObserver):
     """An observer with an entry for each run, `run_entry`: what the two below have in common."""
 
@@ -1826,10 +1811,10 @@ class _Recorder(RunObserver):
         return copy.copy(self)
 
     def queued_event(self, **facts: Any) -> Any:
-        return self._begin("QUEUED", facts)
+        return self._begin("QUEUED", **facts)
 
     def started_event(self, **facts: Any) -> Any:
-        return self._begin("RUNNING", facts)
+        return self._begin("RUNNING", **facts)
 
     def experiment_event(self, ex_info: Config, diff: str) -> None:
         self.run_entry["experiment"] = self._stored_experiment(ex_info)
@@ -1867,16 +1852,23 @@ class _Recorder(RunObserver):
         self.run_entry.update(fields)
         self._save()
 
-    def _begin(self, status: str, facts: Config) -> Any:
+    def _begin(
+        self,
+        status: str,
+        _id: Any,
+        ex_info: Config,
+        config: Config,
+        host_info: Config,
+        meta_info: Config,
+        **facts: Any,
+    ) -> Any:
         """Begin an entry with the arguments of the event."""
-        made_of = [facts.pop(name) for name in ("_id", "ex_info", "config")]
         self._sources: Config = {}  # name → where it is stored
         self.output_file = None
         self.run_entry = entry = dict.fromkeys(("result", "stop_time", "fail_trace"))
-        entry.update(host=facts.pop("host_info"), meta=facts.pop("meta_info"))
         entry.update(facts, status=status, heartbeat=facts.get("start_time"))
-        entry.update(resources=[], artifacts=[])
-        run_id = self._make(*made_of)
+        entry.update(host=host_info, meta=meta_info, resources=[], artifacts=[])
+        run_id = self._make(_id, ex_info, config)
         self._is_busy = True
         return run_id
 
@@ -1942,6 +1934,19 @@ def _read_metric_lines(path: str) -> tuple[Config, int]:
 def _number_text(value: Any) -> str:
     """Return the JSON text of a measurement, fast."""
     return repr(value) if value - value == 0 else _encode(_jsonable(value))
+
+
+def _attempts(old: Config) -> Config:
+    """Return what the entry of a run that goes on keeps of its earlier attempts."""
+    names = "queue_time", "resources", "artifacts", "attempts"
+    kept: Config = {name: old[name] for name in names if name in old}
+    if old.get("status") not in (None, "QUEUED"):
+        fields = "start_time stop_time heartbeat status host fail_trace".split()
+        attempt = {name: old.get(name) for name in fields}
+        if old["status"] == "RUNNING":
+            attempt["status"] = "DEAD"
+        kept["attempts"] = [*kept.get("attempts", ()), attempt]
+    return kept
 
 
 class FileStorageObserver(_Recorder):
@@ -2047,7 +2052,7 @@ class FileStorageObserver(_Recorder):
     def _go_on(self) -> Config:
         """Open the directory of a run that goes on; return its run.json, {} if it is not here."""
         folder = self.goes_on_in
-        if folder is None or realpath(dirname(folder)) != realpath(self.basedir):
+        if not folder or realpath(dirname(folder)) != realpath(self.basedir):
             return {}
         self.dir = folder
         with open(self._path("metrics.jsonl"), "ab+") as file:
@@ -2137,11 +2142,6 @@ def _bsonable(value: Any) -> Any:
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
-def _mongo_id(run_id: Any) -> Any:
-    """Return an id as Sacred's documents have it: a number where it is one."""
-    return int(run_id) if re.fullmatch("[0-9]{1,18}", str(run_id)) else run_id
-
-
 class MongoObserver(_Recorder):
     """Records each run as a document of a MongoDB database. Needs PyMongo.
 
@@ -2169,7 +2169,7 @@ class MongoObserver(_Recorder):
             import pymongo  # type: ignore[import-untyped,import-not-found,unused-ignore]
         except ImportError:
             raise ObserverError("MongoObserver needs PyMongo; pip install pymongo") from None
-        self.priority, self.overwrite = priority, _mongo_id(overwrite)
+        self.priority, self.overwrite = priority, _as_id(overwrite)
         self.failure_dir = abspath(failure_dir or ".")
         # A server that is away, or hangs, must not hold up a run for long.
         options = {
@@ -2221,11 +2221,10 @@ class MongoObserver(_Recorder):
 
     def _make(self, run_id: Any, ex_info: Config, config: Config) -> Any:
         """Insert the document; its id is the given one, or one more than the last."""
-        self._sent: Config = {}  # the document, as far as the server has it
         self._unsent: list[Config] = []  # measurements
         self._documents: dict[str, list[Any]] = {}  # id and length of each metric's document
         self._down_until = 0.0  # when to ask the server again
-        run_id = self.overwrite if run_id is None else _mongo_id(run_id)
+        run_id = self.overwrite if run_id is None else _as_id(run_id)
         entry = self.run_entry
         entry.update(format="MongoObserver-0.7.0", config=config, info={}, captured_out="")
         entry.update(_id=run_id, experiment=self._stored_experiment(ex_info))
@@ -2234,7 +2233,7 @@ class MongoObserver(_Recorder):
                 numbers = {"_id": {"$type": "number"}}
                 last = self._ask(self.runs.find_one, numbers, {"_id": 1}, sort=[("_id", -1)])
                 entry["_id"] = last["_id"] + 1 if last else 1
-            self._sent = _bsonable(entry)
+            self._sent = _bsonable(entry)  # the document, as far as the server has it
             try:
                 if run_id is not None and (run_id == self.overwrite or self.goes_on_in):
                     self._ask(self.runs.replace_one, {"_id": run_id}, self._sent, upsert=True)
@@ -2302,8 +2301,7 @@ class MongoObserver(_Recorder):
 
     def _store(self, file: Any, name: str, **more: Any) -> Any:
         """Store the content of a file in GridFS, unless it is there; return its id."""
-        digest = _md5(_blocks(file))
-        known = {"md5": digest, **more}
+        known = {"md5": _md5(file), **more}
         stored = self._ask(self.fs.find_one, known)
         if stored is not None:
             return stored._id
@@ -2432,16 +2430,16 @@ class _NotRecorded:
 class _SignalGuard:
     """Turns signals which nobody else handles into KeyboardInterrupt, not while recording."""
 
-    def __init__(self, names: Sequence[str], in_fork: Function) -> None:
-        self._numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-        self.in_fork = in_fork
+    def __init__(self, run: Any) -> None:
+        self.run = run
         self._old: dict[int, Any] = {}
         self.is_holding = True  #: whether signals are only remembered
-        self._pending = self.raised = 0  #: the signal for which the exception was raised
+        self._pending = 0  #: the signal that is
 
     def __enter__(self) -> _SignalGuard:
         is_main = threading.current_thread() is threading.main_thread()
-        for number in self._numbers if is_main else ():
+        numbers = [getattr(signal, name) for name in self.run.signals if hasattr(signal, name)]
+        for number in numbers if is_main else ():
             old = signal.getsignal(number)
             outer = isinstance(getattr(old, "__self__", None), _SignalGuard)
             if outer or old in (signal.SIG_DFL, signal.default_int_handler):
@@ -2464,7 +2462,7 @@ class _SignalGuard:
             self._raise(self._pending)
 
     def _raise(self, number: int) -> None:
-        self.raised, self._pending = number, 0
+        self.run.interrupted_by, self._pending = number, 0
         raise KeyboardInterrupt
 
     def _handle(self, number: int, frame: Any) -> None:
@@ -2499,7 +2497,7 @@ def _protect_forks() -> None:
         while _guards:
             guard = _guards[-1]
             guard.__exit__()
-            guard.in_fork()
+            guard.run._leave()
         in_parent()
 
     os.register_at_fork(before=before, after_in_parent=in_parent, after_in_child=in_child)
@@ -2567,8 +2565,7 @@ class Run:
     beat_interval = 10.0  #: seconds
     capture_mode: str | None = None  #: "no", "sys", "fd"; None chooses
     resumed = False  #: whether this run goes on with an earlier attempt
-    goes_on_in: str | None = None  #: its directory, if it was queued before, or is resumed
-    claim: str | None = None  #: the file that says that this process may go on there
+    claim = ""  #: the path of its claim, in the directory that it goes on in; none for a new run
     diff = ""  #: the uncommitted changes
     notes: Sequence[str] = ()  #: warnings to log when the run has started
     signals: Sequence[str] = ("SIGINT",)  #: those that interrupt it
@@ -2639,12 +2636,9 @@ class Run:
 
     def __call__(self) -> Any:
         """Run, and return what the main function returned; its exceptions are raised unchanged."""
-        with _SignalGuard(self.signals, self._leave) as guard:
-            try:
-                self._queue() if self.queue_only else self._execute(guard)
-                guard.release()
-            finally:
-                self.interrupted_by = guard.raised
+        with _SignalGuard(self) as guard:
+            self._queue() if self.queue_only else self._execute(guard)
+            guard.release()
         return self.result
 
     def _execute(self, guard: _SignalGuard) -> None:
@@ -2682,7 +2676,7 @@ class Run:
         facts = {"ex_info": self.experiment_info, "host_info": self.host_info, **moment}
         for number, observer in enumerate(self.observers):
             self.observers[number] = own = observer.for_run()
-            own.goes_on_in, own.is_ending = self.goes_on_in, False
+            own.goes_on_in, own.is_ending = dirname(self.claim), False
             meta = {**self.meta_info, "beat_interval": self.beat_interval}
             facts.update(command=meta["command"], config=self.config, meta_info=meta, _id=self._id)
             try:
@@ -2871,11 +2865,6 @@ def _run_names(basedir: Path) -> list[str]:
     with os.scandir(basedir) as entries:  # it knows what is a directory: no stat() for each
         names = [e.name for e in entries if not e.name.startswith((".", "_")) and e.is_dir()]
     return sorted(names, key=lambda name: _order(_as_id(name)))
-
-
-def _as_id(name: str) -> int | str:
-    """Return the id that the name of a run directory stands for: a number where it is one."""
-    return int(name) if re.fullmatch("0|[1-9][0-9]*", name) else name
 
 
 def _is_alive(run: Config) -> bool:
@@ -3068,7 +3057,7 @@ _KINDS: dict[str, tuple[str, Function, Function]] = {
     "SECONDS": ("positive number of seconds", float, lambda n: n > 0),
     "N": ("positive number", int, lambda n: n > 0),
     "NUMBER": ("number", float, lambda n: True),
-    "MODE": ("mode (no, sys, fd)", str, ("no", "sys", "fd").__contains__),
+    "MODE": ("mode (no, sys, fd)", str, _CHOICES["CAPTURE_MODE"].__contains__),
     "LEVEL": ("log level", lambda n: int(getattr(logging, str(n).upper(), str(n))), lambda n: True),
 }
 
@@ -3090,7 +3079,6 @@ def cli_option(short: str, long: str, is_flag: bool = False) -> Function:
 class _Request:
     """What a command line, or a call of `Experiment.run`, asks for."""
 
-    signals: Sequence[str] = ("SIGINT",)  #: those that interrupt the run
     recorded: Config = {}  #: the configuration of a run that is started again
     over: Sequence[list[str]] = ()  #: the words to choose from, for each dimension of a sweep
 
@@ -3239,7 +3227,6 @@ def _parse_command_line(argv: Sequence[str], options: Sequence[_Option]) -> _Req
     request = _Request(
         before[0] if before else None, updates, named, _check_options(given, options)
     )
-    request.signals = ("SIGINT", "SIGTERM", "SIGHUP")
     request.over = _parse_sweep(over) if "over" in words else ()
     return request
 
@@ -3476,11 +3463,11 @@ class Ingredient:
 
     def gather_commands(self) -> Iterator[tuple[str, Any]]:
         """Yield (dotted name, function) of all commands, those of ingredients included."""
-        return (found[:2] for found in self._gather("commands"))
+        return self._gather("commands")
 
     def gather_named_configs(self) -> Iterator[tuple[str, Any]]:
         """Yield (dotted name, config) of all named configs, those of ingredients included."""
-        return (found[:2] for found in self._gather("named_configs"))
+        return self._gather("named_configs")
 
     def get_experiment_info(self) -> Config:
         """Return name, base_dir, mainfile, sources, packages and repositories, as recorded."""
@@ -3492,10 +3479,10 @@ class Ingredient:
         found = sorted(self.traverse_ingredients(), key=lambda found: -found[1])
         return {part: self._top if part is self else part.path for part, _ in found}
 
-    def _gather(self, kind: str) -> Iterator[tuple[str, Any, str]]:
+    def _gather(self, kind: str) -> Iterator[tuple[str, Any]]:
         for part, top in self._parts().items():
             for name, thing in getattr(part, kind).items():
-                yield _join(top, name), thing, top
+                yield _join(top, name), thing
 
     def _locate(self, path: str, interactive: bool) -> tuple[str, str]:
         """Find the file that defines this ingredient; return a name and a directory."""
@@ -3633,14 +3620,18 @@ def _resolve_request(
     ex: Any, request: _Request, command: str, logger: Any
 ) -> tuple[Config, ConfigSummary, list[str]]:
     """Return configuration, summary, and notes on what differs from the record."""
-    known = {name: (_split(top), source) for name, source, top in ex._gather("named_configs")}
+    parts = ex._parts().items()
+    known = {
+        _join(top, name): (_split(top), source)
+        for part, top in parts
+        for name, source in part.named_configs.items()
+    }
     chosen = []
     for name in request.named_configs:
         if name not in known and not isfile(name):
             hint = f"{_did_you_mean(name, known)} (known: {', '.join(known) or 'none'})"
             raise NamedConfigNotFoundError(f"no named config or config file {name!r}{hint}")
         chosen.append(known.get(name) or ((), _read_config_file(name)))
-    parts = ex._parts().items()
     layers = [(_split(top), part.configurations, part.config_hooks) for part, top in parts]
     recorded = request.recorded
     updates = _merge(request.updates, recorded)
@@ -3751,7 +3742,6 @@ def _prepare(ex: Any, request: _Request) -> Run:
         unobserved=unobserved,
         queue_only="queue" in options,
         notes=notes,
-        signals=request.signals,
         _id=options.get("id"),
         **{option: option in options for option in ("force", "debug", "pdb")},
     )
@@ -3794,14 +3784,14 @@ def _prepare_again(ex: Any, request: _Request, options: Config) -> Run:
             meta["worker"] = claim["host"]
         named, info = meta["named_configs"], stored["info"] or meta.get("info")
         again = _Request(stored["command"], updates, named, options, info, meta)
-        again.signals, again.recorded = request.signals, stored["config"]
+        again.recorded = stored["config"]
         run = _prepare(ex, again)
     except BaseException as error:
         if isinstance(error, ConfigError) and stored["status"] == "QUEUED":
             _record_failure(stored["dir"], [_one_line(error)])
         _remove(path)
         raise
-    run._id, run.goes_on_in, run.claim = run_id, stored["dir"], path
+    run._id, run.claim = run_id, path
     run.resumed = resume and bool(stored.get("start_time"))
     run.last_steps.update({name: m["steps"][-1] for name, m in stored["metrics"].items()})
     return run
@@ -4038,7 +4028,7 @@ def _sweep(ex: Any, request: _Request) -> int:
     points = []
     for words in itertools.product(*request.over):
         more, names = _parse_updates(words)
-        updates, named = _merge(request.updates, _nested(more)), [*request.named_configs, *names]
+        updates, named = _merge(request.updates, more), [*request.named_configs, *names]
         run = _prepare(ex, _Request(request.command, updates, named, {**options, "queue": True}))
         is_seeded = "seed" in run.config_modifications.modified
         name, command = options.get("name", ex.path), run.meta_info["command"]
@@ -4049,7 +4039,6 @@ def _sweep(ex: Any, request: _Request) -> int:
     for run, _ in points:
         first = points[0][0]  # the facts are the same for all
         run.experiment_info, run.host_info = first.experiment_info, first.host_info
-        run.diff = first.diff
         _execute(ex, run)
     only = {str(run._id): words for run, words in points}
     if "queue" in options or not only:
@@ -4178,6 +4167,7 @@ class Experiment(Ingredient):
                 if request.over:
                     sys.exit(_sweep(self, request))
                 run = _prepare(self, request)
+                run.signals = ("SIGINT", "SIGTERM", "SIGHUP")
                 _execute(self, run)
                 return run
         except KeyboardInterrupt as error:

@@ -61,7 +61,7 @@ REPRESENTED = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("value, stored", REPRESENTED, ids=[repr(v) for v, _ in REPRESENTED])
+@pytest.mark.parametrize("value, stored", REPRESENTED, ids=[repr(s) for _, s in REPRESENTED])
 def test_value_is_stored_as_what_it_holds(ex, record, value, stored, caplog):
     def main(_run):
         _run.info["value"] = value
