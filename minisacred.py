@@ -1475,7 +1475,7 @@ class _FdCapture(_Capture):
         try:
             for target in saved[:1] if is_one else saved:
                 pipes.append(os.pipe())
-                ends = (os.POSIX_SPAWN_DUP2, pipes[-1][0], 0), (os.POSIX_SPAWN_DUP2, target, 1)
+                ends = (os.POSIX_SPAWN_DUP2, target, 1), (os.POSIX_SPAWN_DUP2, pipes[-1][0], 0)
                 argv, masked = ["tee", "-a", path], signal.valid_signals()
                 tee = os.posix_spawnp(
                     "tee", argv, os.environ, file_actions=ends, setpgroup=0, setsigmask=masked

@@ -60,6 +60,13 @@ def test_mode_says_what_is_stored_and_all_reaches_the_terminal(place, mode, stor
     assert set(printed(done.err)) == {"to stderr", "child error"}
 
 
+def test_output_reaches_the_terminal_when_standard_input_is_closed(place):
+    """As by `nohup python exp.py -F runs <&- &`: the descriptor 0 is the first that is free."""
+    done = place(EVERYTHING, "-F", "runs", "-C", "fd", preexec_fn=lambda: os.close(0))
+    assert set(done.out.splitlines()) == {"from python", *OTHERS}
+    assert set(printed(done.err)) == {"to stderr", "child error"}
+
+
 MODE = "@ex.main\ndef main(_run):\n    return _run.capture_mode\n"
 
 
