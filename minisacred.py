@@ -699,7 +699,7 @@ def _remove(path: str) -> None:
 def _write_file(path: str, data: bytes, mode: str) -> None:
     """Write all of the data into a file, or leave it as it was: the caller may try again."""
     with open(path, mode, 0) as file:
-        size = file.seek(0, os.SEEK_END)
+        size = file.tell()
         try:
             while data:
                 data = data[file.write(data) :]
@@ -738,7 +738,8 @@ def _copy_as(source: Path, target: str) -> None:
         if isdir(source):
             import shutil  # takes 4 ms
 
-            shutil.copytree(source, temporary, symlinks=True)
+            itself = shutil.ignore_patterns(basename(temporary))  # it may lie in the source
+            shutil.copytree(source, temporary, symlinks=True, ignore=itself)
         else:
             with open(source, "rb", 0) as old, open(temporary, "wb") as new:
                 new.writelines(_blocks(old))
@@ -1300,13 +1301,13 @@ class _Context:
         return {name: seed if name == "_seed" else _generator(seed) for name in names}
 
 
-def _capture(function: Any, prefix: str | None = None) -> Any:
+def _make_captured(function: Any, prefix: str | None = None) -> Any:
     """Return `function` with its missing parameters filled from the current run.
 
     The result's `bind(context)` says from what; it returns the context until then.
     """
     if isinstance(function, (staticmethod, classmethod)):
-        return type(function)(_capture(function.__func__, prefix))
+        return type(function)(_make_captured(function.__func__, prefix))
     by_place, fillable, _ = _parameters(function)
     drawn_names = {"_seed", "_rnd"}.intersection(fillable)
     context: _Context | None = None
@@ -1529,7 +1530,7 @@ class _FdCapture(_Capture):
         return ended != 0
 
 
-def _start_capture(mode: str | None, path: str) -> _Capture:
+def _begin_capture(mode: str | None, path: str) -> _Capture:
     """Return a capture that has started; None chooses, and "fd" gives way where it cannot be."""
     with suppress(OSError, AttributeError, ValueError):  # the streams are no files, or no `tee`
         if mode == "fd" or (not mode and (sys.stdout.fileno(), sys.stderr.fileno()) == (1, 2)):
@@ -1746,10 +1747,10 @@ class RunObserver:
     def queued_event(self, **facts: Any) -> Any:
         """Record a run for later; as `started_event`, but with `queue_time`."""
 
-    def started_event(self, **facts: Any) -> Any:
+    def started_event(self, *args: Any, **kwargs: Any) -> Any:
         """Record the start of a run; return its id (`_id`, if that is not None).
 
-        The facts are ex_info, command, host_info, start_time, config, meta_info and _id.
+        The arguments are ex_info, command, host_info, start_time, config, meta_info and _id.
         """
 
     def experiment_event(self, ex_info: Config, diff: str) -> None:
@@ -1811,10 +1812,28 @@ class _Recorder(RunObserver):
         return copy.copy(self)
 
     def queued_event(self, **facts: Any) -> Any:
-        return self._begin("QUEUED", **facts)
+        return _Recorder.started_event(self, start_time=None, status="QUEUED", **facts)
 
-    def started_event(self, **facts: Any) -> Any:
-        return self._begin("RUNNING", **facts)
+    def started_event(
+        self,
+        ex_info: Config,
+        command: str,
+        host_info: Config,
+        start_time: Any,
+        config: Config,
+        meta_info: Config,
+        _id: Any,
+        **more: Any,
+    ) -> Any:
+        self._sources: Config = {}  # name → where it is stored
+        self.output_file = None
+        self.run_entry = entry = dict.fromkeys(("result", "stop_time", "fail_trace"))
+        entry.update(command=command, host=host_info, meta=meta_info, resources=[], artifacts=[])
+        entry.update(start_time=start_time, heartbeat=start_time, status="RUNNING")
+        entry.update(more)  # status and time of a run that is queued
+        run_id = self._make(_id, ex_info, config)
+        self._is_busy = True
+        return run_id
 
     def experiment_event(self, ex_info: Config, diff: str) -> None:
         self.run_entry["experiment"] = self._stored_experiment(ex_info)
@@ -1852,32 +1871,11 @@ class _Recorder(RunObserver):
         self.run_entry.update(fields)
         self._save()
 
-    def _begin(
-        self,
-        status: str,
-        _id: Any,
-        ex_info: Config,
-        config: Config,
-        host_info: Config,
-        meta_info: Config,
-        **facts: Any,
-    ) -> Any:
-        """Begin an entry with the arguments of the event."""
-        self._sources: Config = {}  # name → where it is stored
-        self.output_file = None
-        self.run_entry = entry = dict.fromkeys(("result", "stop_time", "fail_trace"))
-        entry.update(facts, status=status, heartbeat=facts.get("start_time"))
-        entry.update(host=host_info, meta=meta_info, resources=[], artifacts=[])
-        run_id = self._make(_id, ex_info, config)
-        self._is_busy = True
-        return run_id
-
     def _stored_experiment(self, ex_info: Config) -> Config:
         """Return the facts about the experiment, with new sources stored."""
-        base = ex_info.get("base_dir") or ""
         for name, digest in ex_info.get("sources", ()):
             if name not in self._sources:
-                self._sources[name] = self._store_source(join(base, name), digest)
+                self._sources[name] = self._store_source(join(ex_info["base_dir"], name), digest)
         # A full path is that of a file made for the run only.
         stored = [[basename(n) if os.path.isabs(n) else n, p] for n, p in self._sources.items()]
         return {**ex_info, "sources": stored}
@@ -1894,9 +1892,9 @@ _BAD_NAME = (
 )
 
 
-def _artifact_name(name: str) -> str:
+def _artifact_name(name: Path) -> str:
     """Return the name of an artifact with `/` alone as separator; refuse a bad one."""
-    name = name.replace("\\", "/")
+    name = str(name).replace("\\", "/")
     if re.search(_BAD_NAME, name):
         raise ObserverError(
             f"artifact name {name!r} leads out of the run directory, has control characters, or "
@@ -2126,7 +2124,8 @@ _MONGO_OUTPUT_LIMIT = 4 << 20
 
 def _bsonable(value: Any) -> Any:
     """Return `value` as BSON can express it, dates and NaN as themselves; keys as Sacred does."""
-    if type(value) in (float, datetime) or type(value).__module__.startswith("bson."):
+    kind = type(value)
+    if isinstance(value, float) or kind is datetime or kind.__module__.startswith("bson."):
         return value
     if not isinstance(value, (dict, list, tuple)):
         value = _jsonable(value)
@@ -2523,8 +2522,9 @@ def _measurement(name: Any, value: Any) -> Any:
     """Return a measurement as a plain number; raise TypeError for anything else."""
     with suppress(AttributeError, ValueError, RuntimeError):  # no such scalar
         value = value.item()  # as numpy and torch have it
-    if isinstance(value, (int, float)):
-        return float(value) if isinstance(value, float) else int(value)
+    for kind in (int, float):
+        if isinstance(value, kind):
+            return kind(value)
     raise TypeError(
         f"metric {name!r}: a measurement must be a single int or float, not {type(value).__name__}"
     )
@@ -2622,7 +2622,7 @@ class Run:
         Raises FileNotFoundError without one, ObserverError for a name that cannot be.
         """
         path = abspath(filename)
-        os.stat(path)
+        os.stat(filename)
         own = _artifact_name(basename(path) if name is None else name)
         if name is None and self._artifacts.get(own, path) != path:
             text = "artifact %r replaces that of %s; give it another name with name=…"
@@ -2637,11 +2637,11 @@ class Run:
     def __call__(self) -> Any:
         """Run, and return what the main function returned; its exceptions are raised unchanged."""
         with _SignalGuard(self) as guard:
-            self._queue() if self.queue_only else self._execute(guard)
+            self._queue() if self.queue_only else self._perform(guard)
             guard.release()
         return self.result
 
-    def _execute(self, guard: _SignalGuard) -> None:
+    def _perform(self, guard: _SignalGuard) -> None:
         self._start()
         try:
             try:
@@ -2675,11 +2675,11 @@ class Run:
         """Tell all observers of the run; where one refuses, tell those that have recorded it."""
         facts = {"ex_info": self.experiment_info, "host_info": self.host_info, **moment}
         for number, observer in enumerate(self.observers):
-            self.observers[number] = own = observer.for_run()
-            own.goes_on_in, own.is_ending = dirname(self.claim), False
             meta = {**self.meta_info, "beat_interval": self.beat_interval}
             facts.update(command=meta["command"], config=self.config, meta_info=meta, _id=self._id)
             try:
+                self.observers[number] = own = observer.for_run()
+                own.goes_on_in, own.is_ending = dirname(self.claim), False
                 run_id = getattr(own, event)(**facts)
             except BaseException as error:
                 self.status, self.stop_time = _status_of(error), _now()
@@ -2702,7 +2702,7 @@ class Run:
                 file, path = tempfile.mkstemp(prefix="minisacred-")
                 os.close(file)
                 weakref.finalize(self, _remove, path)
-            self._capture = _start_capture(self.capture_mode, path)
+            self._capture = _begin_capture(self.capture_mode, path)
         except OSError as error:
             self.run_logger.warning("the output is not captured: %s", error)
             return
@@ -2906,6 +2906,9 @@ def _claim(folder: str, number: int) -> str | None:
         _write_file(path, _json_bytes({"host": _this_process()}), "xb")
     except FileExistsError:
         return None
+    except OSError as error:
+        _remove(path)  # what a full disk had room for would keep the others away
+        raise ObserverError(f"cannot claim the run in {folder}: {error.strerror}") from None
     return path
 
 
@@ -3388,7 +3391,7 @@ class Ingredient:
     @_optional_call
     def capture(self, function: Any, prefix: str | None = None) -> Any:
         """Fill missing parameters of a function from the configuration, or from `prefix` in it."""
-        captured = _capture(function, prefix)
+        captured = _make_captured(function, prefix)
         self.captured_functions.append(getattr(captured, "__func__", captured))
         return captured
 
@@ -3594,7 +3597,7 @@ def _one_at_a_time(logger: Any) -> Iterator[None]:
 def _find_command(ex: Any, name: str | None) -> Any:
     """Return name and function of a command; None names the main function."""
     commands = dict(ex.gather_commands())
-    name = name or ex.default_command
+    name = str(name or ex.default_command or "")
     if name in commands:
         return name, commands[name]
     problem = f"no command {name!r}{_did_you_mean(name, commands)}" if name else "no main function"
@@ -3683,13 +3686,12 @@ def _meta_info(ex: Any, request: _Request, options: Config, config: Config) -> C
     )
     meta: Config = {"named_configs": request.named_configs, "config_updates": _settle(updates)}
     meta.update({key: options[key] for key in ("comment", "priority") if key in options})
-    meta["cwd"] = os.getcwd()
     if request.info:
         meta["info"] = request.info
     spec = ex._caller.get("__spec__")
     if spec and spec.parent:  # `python -m package.exp`, or a module of a package
         meta["module"] = spec.name
-    return {**meta, "options": given, **request.meta_info}
+    return {**meta, "cwd": os.getcwd(), "options": given, **request.meta_info}
 
 
 def _check_run(ex: Any, run: Run, options: Config) -> None:
@@ -3699,9 +3701,9 @@ def _check_run(ex: Any, run: Run, options: Config) -> None:
     if not (run.observers or run.unobserved):
         run.run_logger.warning("No observers have been added to this run")
     if "enforce_clean" in options:
-        sources = [name for name, _ in _collect_experiment(ex, {})["sources"]]
+        sources = dict(_collect_experiment(ex, {})["sources"])
         if _output_of("git", "-C", ex.base_dir, "status", "--porcelain", *sources) != "":
-            raise SacredError(f"--enforce_clean: {ex.base_dir} has uncommitted changes")
+            raise SacredError(f"--enforce_clean: {ex.base_dir} has sources not committed to git")
 
 
 def _prepare(ex: Any, request: _Request) -> Run:
@@ -3714,8 +3716,7 @@ def _prepare(ex: Any, request: _Request) -> Run:
         hook(options=shown)
     options = _check_options(shown, ex._options)
     name, command = _find_command(ex, request.command)
-    own_name = options.get("name", ex.path)
-    logger = logging.getLogger(own_name) if "name" in options else ex.logger
+    logger = logging.getLogger(options["name"]) if "name" in options else ex.logger
     if "loglevel" in options:
         logger.setLevel(options["loglevel"])
     config, summary, notes = _resolve_request(ex, request, name, logger)
@@ -3735,7 +3736,8 @@ def _prepare(ex: Any, request: _Request) -> Run:
         pre_run_hooks=[hook for part in parts for hook in part.pre_run_hooks],
         post_run_hooks=[hook for part in parts for hook in part.post_run_hooks],
         captured_out_filter=ex.captured_out_filter,
-        collect_facts=lambda known: {**_collect_experiment(ex, known), "name": own_name},
+        experiment_info={"name": options.get("name", ex.path)},
+        collect_facts=functools.partial(_collect_experiment, ex),
         beat_interval=options.get("beat_interval", SETTINGS.DEFAULT_BEAT_INTERVAL),
         info=dict(request.info),
         meta_info={"modified": changed, **meta, "command": name},
@@ -3800,8 +3802,9 @@ def _prepare_again(ex: Any, request: _Request, options: Config) -> Run:
 def _execute(ex: Any, run: Run) -> None:
     """Run it, with the captured functions bound to it; nested runs give them back."""
     if run.observers and not run.host_info:
-        repositories, run.diff = _ask_git(ex.base_dir) if ex.save_git_info else ([], "")
-        run.experiment_info = run.collect_facts({"repositories": repositories})
+        info = run.experiment_info
+        info["repositories"], run.diff = _ask_git(ex.base_dir) if ex.save_git_info else ([], "")
+        run.experiment_info = run.collect_facts(info)
         run.host_info = _collect_host(ex.additional_host_info)
     config = _read_only(run.config) if SETTINGS.CONFIG.READ_ONLY_CONFIG else run.config
     with ExitStack() as undo:
@@ -3810,7 +3813,7 @@ def _execute(ex: Any, run: Run) -> None:
                 undo.callback(setattr, part, "current_run", part.current_run)
                 part.current_run = run
                 for captured in part.captured_functions:
-                    outer = captured.bind(_context(ex, run, config, top, captured))
+                    outer = captured.bind(_context(ex, run, config, part, top, captured))
                     undo.callback(captured.bind, outer)
             _seed_all(run.config["seed"])
             run()
@@ -3821,8 +3824,9 @@ def _execute(ex: Any, run: Run) -> None:
                 _remove(run.claim)
 
 
-def _context(ex: Any, run: Run, config: Config, top: str, captured: Any) -> _Context:
+def _context(ex: Any, run: Run, config: Config, part: Any, top: str, captured: Any) -> _Context:
     """Return what a captured function of an ingredient is filled from in a run."""
+    used = {below.path: config.get(below.path) for below in part.ingredients}
     entries = _get(config, _split(_join(top, captured.prefix or "")))
     if not isinstance(entries, dict):
         entries = {}  # a call, if there is one, will miss what it needs
@@ -3830,7 +3834,7 @@ def _context(ex: Any, run: Run, config: Config, top: str, captured: Any) -> _Con
     is_main = captured.__module__ in ("__main__", ex._caller.get("__name__"))
     name = _join(top, "" if is_main else captured.__module__, captured.__qualname__)
     log = run.root_logger.getChild(_join(top, captured.__name__))
-    values = {**entries, "_config": entries, "_log": log, "_run": run}
+    values = {**used, **entries, "_config": entries, "_log": log, "_run": run}
     return _Context(values, f"{run.config['seed']}:{name}")
 
 
@@ -4031,7 +4035,7 @@ def _sweep(ex: Any, request: _Request) -> int:
         updates, named = _merge(request.updates, more), [*request.named_configs, *names]
         run = _prepare(ex, _Request(request.command, updates, named, {**options, "queue": True}))
         is_seeded = "seed" in run.config_modifications.modified
-        name, command = options.get("name", ex.path), run.meta_info["command"]
+        name, command = run.experiment_info["name"], run.meta_info["command"]
         if key(name, command, run.config, is_seeded) not in done:
             points.append((run, " ".join(words)))
     again = f"python {relpath(__file__)!r} work {relpath(basedir)!r}"
@@ -4270,8 +4274,7 @@ def _selected(basedir: str, words: Sequence[str], options: Config) -> list[Confi
             raise _UsageError(f"no run has {name!r}{_did_you_mean(f'config.{name}', known)}")
     if "status" in options:
         conditions.append(("status", "=", options["status"].upper()))
-    for condition in conditions:
-        views = [view for view in views if _holds(view, *condition)]
+    views = [view for view in views if all(_holds(view, *one) for one in conditions)]
     return sorted(views, key=lambda view: _order(_named(view, sort)))
 
 
@@ -4309,18 +4312,16 @@ def _show(basedir: str, words: Sequence[str], options: Config) -> None:
     }
     lines = [f"  {name:<10}{value}" for name, value in facts.items() if value]
     lines += [f"  {line.rstrip()}" for line in (run.get("fail_trace") or ())[-12:]]
-    changed = meta.get("modified") or ()
     lines.append("configuration (* not the default)")
     for keys, value in _leaves(run["config"]):
-        mark = "*" if _is_near(_join(*keys), changed) else " "
+        mark = "*" if _is_near(_join(*keys), meta.get("modified") or ()) else " "
         lines.append(f"{mark} {_join(*keys)} = {value!r}")
     for line in lines:
         print(_cut(line, width))
-    values = {name: metric["values"] for name, metric in run["metrics"].items()}
     rows = [
-        {"metrics": name, "last": numbers[-1], "min": min(numbers), "max": max(numbers)}
-        for name, numbers in values.items()
-        if numbers
+        {"metrics": name, "last": values[-1], "min": min(values), "max": max(values)}
+        for name, metric in run["metrics"].items()
+        if (values := metric["values"])
     ]
     if rows:
         print(_format_rows(rows[0], rows, width))
@@ -4362,7 +4363,6 @@ def _main() -> Any:
         sys.stdout.flush()
     except BrokenPipeError:  # as of `ls | head`: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
     except (SacredError, OSError) as error:
         print(f"minisacred: error: {_one_line(error)}", file=sys.stderr)
         return getattr(error, "exit_code", 1)

@@ -271,6 +271,6 @@ def test_additional_host_information_is_recorded_and_a_failing_one_left_out(ex, 
 
 
 def test_nothing_is_collected_for_an_unobserved_run(ex):
-    ex.main(lambda: None)
-    run = ex.run()
-    assert not run.host_info and "sources" not in run.experiment_info
+    ex.main(lambda _run: _run.experiment_info["name"])
+    run = ex.run(options={"name": "own"})
+    assert not run.host_info and run.experiment_info == {"name": run.result} == {"name": "own"}

@@ -50,14 +50,20 @@ def test_entries_of_an_ingredient_are_below_its_path():
     assert run.result == [[4, 8]]
 
 
-def test_ingredient_is_a_parameter_of_the_scopes_of_who_uses_it():
-    ex = experiment(make_data())
+def test_ingredient_is_a_parameter_of_scopes_and_functions_of_who_uses_it():
+    user = Ingredient("user", ingredients=[make_data()])
 
-    @ex.config
+    @user.config
     def config(data):
         total = data["size"] + 1
 
-    assert ex.run().config["total"] == 4
+    @user.capture
+    def sizes(total, data, other=5):
+        return total, data["size"], other
+
+    ex = experiment(user, make_data("other"))
+    ex.main(lambda: sizes())
+    assert ex.run().result == (4, 3, 5)
 
 
 @pytest.mark.parametrize("path", ["user.data.size", "user._log"])

@@ -3,6 +3,7 @@
 import datetime
 import logging
 import os
+import pathlib
 import re
 import threading
 
@@ -61,6 +62,17 @@ def test_events_come_in_order_with_the_arguments_of_sacred(ex, tmp_path):
     metric = events["log_metrics"]["metrics_by_name"]["loss"]
     assert (metric["steps"], metric["values"]) == ([0], [0.5])
     assert events["completed_event"] == {"stop_time": run.stop_time, "result": 7}
+
+
+def test_started_event_takes_its_arguments_by_position_as_in_sacred(ex, tmp_path):
+    class Own(FileStorageObserver):
+        def started_event(self, ex_info, command, host_info, start_time, config, meta_info, _id):
+            facts = ex_info, command, host_info, start_time, config, meta_info
+            return super().started_event(*facts, "own")
+
+    ex.observers.append(Own(tmp_path))
+    ex.main(lambda: 7)
+    assert (ex.run()._id, RunFiles(tmp_path / "own").run["result"]) == ("own", 7)
 
 
 class Enough(SacredInterrupt):
@@ -301,7 +313,7 @@ def test_artifact_is_the_file_as_it_was_at_the_call(ex, observer, files, tmp_pat
     @ex.main
     def main(_run):
         (tmp_path / "f").write_text("one")
-        _run.add_artifact(tmp_path / "f", name="sub/g")
+        _run.add_artifact(tmp_path / "f", name=pathlib.Path("sub", "g"))
         ex.add_artifact(str(tmp_path / "f"))
         (tmp_path / "f").write_text("two")
         return (files.path / "sub" / "g").read_text()
@@ -330,10 +342,11 @@ def test_artifact_of_the_same_name_replaces_with_a_warning_if_it_is_another_file
 def test_directory_is_an_artifact_as_a_whole(ex, observer, files, tmp_path):
     (tmp_path / "tree" / "sub").mkdir(parents=True)
     (tmp_path / "tree" / "sub" / "f").write_text("deep")
-    ex.main(lambda: ex.add_artifact(tmp_path / "tree"))
+    ex.main(lambda: ex.add_artifact(tmp_path, name="all"))  # the runs are in there, too
     ex.run()
-    assert (files.path / "tree" / "sub" / "f").read_text() == "deep"
-    assert files.run["artifacts"] == ["tree"]
+    assert (files.path / "all" / "tree" / "sub" / "f").read_text() == "deep"
+    assert (files.path / "all" / "runs" / "1" / "config.json").exists()
+    assert files.run["artifacts"] == ["all"]
 
 
 @pytest.mark.parametrize(
@@ -358,6 +371,8 @@ def test_missing_file_raises_at_the_call(ex, observer, tmp_path, method):
     def main():
         with pytest.raises(FileNotFoundError):
             getattr(ex, method)(tmp_path / "missing")
+        with pytest.raises(FileNotFoundError):
+            ex.add_artifact("")  # not the working directory
 
     ex.run()
 

@@ -54,15 +54,8 @@ PYTHON, OTHERS = {"from python", "to stderr"}, {"from a system call", "from C", 
 )
 def test_mode_says_what_is_stored_and_all_reaches_the_terminal(place, mode, stored):
     """All that is written in mode fd, what Python prints in mode sys, nothing in mode no."""
-    done = place(EVERYTHING, "-F", "runs", "-C", mode)
+    done = place(EVERYTHING, "-F", "runs", "-C", mode, preexec_fn=lambda: os.close(0))  # as by <&-
     assert set(printed(done.run().cout)) == stored
-    assert set(done.out.splitlines()) == {"from python", *OTHERS}
-    assert set(printed(done.err)) == {"to stderr", "child error"}
-
-
-def test_output_reaches_the_terminal_when_standard_input_is_closed(place):
-    """As by `nohup python exp.py -F runs <&- &`: the descriptor 0 is the first that is free."""
-    done = place(EVERYTHING, "-F", "runs", "-C", "fd", preexec_fn=lambda: os.close(0))
     assert set(done.out.splitlines()) == {"from python", *OTHERS}
     assert set(printed(done.err)) == {"to stderr", "child error"}
 

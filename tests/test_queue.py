@@ -7,9 +7,10 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
-from helpers import ROOT, wait_for
+from helpers import ROOT, small_disk, wait_for
 
 from minisacred import load_runs
 
@@ -211,6 +212,16 @@ def test_of_those_who_start_a_run_at_once_one_does(place):
     ends = [ended(rival) for rival in rivals]
     assert starts(place) == ["1"] and statuses(place) == ["COMPLETED"]
     assert sorted(code for code, _, _ in ends) == [0, 1, 1, 1]
+
+
+def test_claim_that_finds_no_room_on_a_full_disk_is_none(place):
+    with small_disk(place.path / "runs", "1m") as folder:
+        queue(place)
+        with suppress(OSError):
+            (folder / "fill").write_bytes(bytes(2 << 20))
+        assert work(place).code == 1 and statuses(place) == ["QUEUED"]
+        (folder / "fill").unlink()
+        assert work(place).code == 0 and statuses(place) == ["COMPLETED"]
 
 
 @POSIX

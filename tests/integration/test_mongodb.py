@@ -4,6 +4,7 @@ import datetime
 import importlib.util
 import inspect
 import json
+import math
 import socket
 import time
 
@@ -248,6 +249,7 @@ def test_values_are_stored_in_a_form_that_bson_takes(ex, db):
     def main(_run):
         _run.info.update({"a.b": {"$c": 1}, "array": numpy.arange(3), "tuple": (1, {2})})
         _run.info["numpy"] = {numpy.int64(5): numpy.float32(0.5)}
+        _run.info["diverged"] = numpy.float64("nan")
         _run.log_scalar("huge", 2**80)
         return numpy.bool_(True)
 
@@ -257,6 +259,7 @@ def test_values_are_stored_in_a_form_that_bson_takes(ex, db):
     assert int(found["config"]["big"]) == 2**70 and found["config"]["odd"] == {"1": 2}
     assert found["info"]["array"] == [0, 1, 2] and found["info"]["tuple"] == [1, [2]]
     assert found["info"]["numpy"] == {"5": 0.5}
+    assert math.isnan(found["info"]["diverged"])
     assert [list(value.values()) for value in found["info"].values() if value == {"@c": 1}] == [[1]]
     assert int(db.rows("huge")[0][1]) == 2**80
 
