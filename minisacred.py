@@ -646,10 +646,12 @@ def _seed_all(seed: Any) -> None:
 # file is replaced as a whole: a reader finds the old or the new one, never a part of one.
 # ======================================================================================
 
+_EPOCH = datetime(1970, 1, 1)
+
 
 def _utc(seconds: float) -> datetime:
     """Return a time of the clock as a naive UTC datetime, the form Sacred's observers get."""
-    return datetime(1970, 1, 1) + timedelta(0, seconds)
+    return _EPOCH + timedelta(0, seconds)
 
 
 def _now() -> datetime:
@@ -2433,7 +2435,7 @@ class _SignalGuard:
         self.run = run
         self._old: dict[int, Any] = {}
         self.is_holding = True  #: whether signals are only remembered
-        self._pending = 0  #: the signal that is
+        self._pending = 0  #: the one that is remembered
 
     def __enter__(self) -> _SignalGuard:
         is_main = threading.current_thread() is threading.main_thread()
@@ -3826,10 +3828,10 @@ def _execute(ex: Any, run: Run) -> None:
 
 def _context(ex: Any, run: Run, config: Config, part: Any, top: str, captured: Any) -> _Context:
     """Return what a captured function of an ingredient is filled from in a run."""
-    used = {below.path: config.get(below.path) for below in part.ingredients}
     entries = _get(config, _split(_join(top, captured.prefix or "")))
     if not isinstance(entries, dict):
         entries = {}  # a call, if there is one, will miss what it needs
+    used = {} if captured.prefix else {i.path: config.get(i.path) for i in part.ingredients}
     # A function is known by its name and module; the main file has none, however it is run.
     is_main = captured.__module__ in ("__main__", ex._caller.get("__name__"))
     name = _join(top, "" if is_main else captured.__module__, captured.__qualname__)
