@@ -1,6 +1,6 @@
 """An output filter: of a progress bar, only the last state is kept in cout.txt.
 
-$ python examples/output_filter.py -F runs/ && grep working runs/1/cout.txt
+$ python examples/output_filter.py -l WARNING -F runs/ && grep working runs/1/cout.txt
 working:  25 %
 working:  50 %
 working:  75 %
