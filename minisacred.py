@@ -3468,11 +3468,11 @@ class Ingredient:
 
     def gather_commands(self) -> Iterator[tuple[str, Any]]:
         """Yield (dotted name, function) of all commands, those of ingredients included."""
-        return self._gather("commands")
+        return (found[:2] for found in self._gather("commands"))
 
     def gather_named_configs(self) -> Iterator[tuple[str, Any]]:
         """Yield (dotted name, config) of all named configs, those of ingredients included."""
-        return self._gather("named_configs")
+        return (found[:2] for found in self._gather("named_configs"))
 
     def get_experiment_info(self) -> Config:
         """Return name, base_dir, mainfile, sources, packages and repositories, as recorded."""
@@ -3484,10 +3484,10 @@ class Ingredient:
         found = sorted(self.traverse_ingredients(), key=lambda found: -found[1])
         return {part: self._top if part is self else part.path for part, _ in found}
 
-    def _gather(self, kind: str) -> Iterator[tuple[str, Any]]:
+    def _gather(self, kind: str) -> Iterator[tuple[str, Any, str]]:
         for part, top in self._parts().items():
             for name, thing in getattr(part, kind).items():
-                yield _join(top, name), thing
+                yield _join(top, name), thing, top
 
     def _locate(self, path: str, interactive: bool) -> tuple[str, str]:
         """Find the file that defines this ingredient; return a name and a directory."""
@@ -3625,18 +3625,14 @@ def _resolve_request(
     ex: Any, request: _Request, command: str, logger: Any
 ) -> tuple[Config, ConfigSummary, list[str]]:
     """Return configuration, summary, and notes on what differs from the record."""
-    parts = ex._parts().items()
-    known = {
-        _join(top, name): (_split(top), source)
-        for part, top in parts
-        for name, source in part.named_configs.items()
-    }
+    known = {name: (_split(top), source) for name, source, top in ex._gather("named_configs")}
     chosen = []
     for name in request.named_configs:
         if name not in known and not isfile(name):
             hint = f"{_did_you_mean(name, known)} (known: {', '.join(known) or 'none'})"
             raise NamedConfigNotFoundError(f"no named config or config file {name!r}{hint}")
         chosen.append(known.get(name) or ((), _read_config_file(name)))
+    parts = ex._parts().items()
     layers = [(_split(top), part.configurations, part.config_hooks) for part, top in parts]
     recorded = request.recorded
     updates = _merge(request.updates, recorded)
@@ -4314,9 +4310,10 @@ def _show(basedir: str, words: Sequence[str], options: Config) -> None:
     }
     lines = [f"  {name:<10}{value}" for name, value in facts.items() if value]
     lines += [f"  {line.rstrip()}" for line in (run.get("fail_trace") or ())[-12:]]
+    changed = meta.get("modified") or ()
     lines.append("configuration (* not the default)")
     for keys, value in _leaves(run["config"]):
-        mark = "*" if _is_near(_join(*keys), meta.get("modified") or ()) else " "
+        mark = "*" if _is_near(_join(*keys), changed) else " "
         lines.append(f"{mark} {_join(*keys)} = {value!r}")
     for line in lines:
         print(_cut(line, width))
