@@ -530,12 +530,10 @@ class _Typed:
 
     def over(self, old: Any) -> Any:
         """Return the value that it is in the place of an old one."""
-        word, old = self.text.strip().lower(), old.tolist() if _is_numpy(old) else old
-        if isinstance(old, bool) and word in _WORDS:
-            return _WORDS[word]
-        if isinstance(old, (str, os.PathLike)) and type(self.value) in (int, float):
-            return self.text
-        return self.value
+        if isinstance(old, bool):
+            return _WORDS.get(self.text.strip().lower(), self.value)
+        is_text = isinstance(old, (str, os.PathLike)) and old not in _NOT_FINITE
+        return self.text if is_text and type(self.value) in (int, float) else self.value
 
 
 def _typed(value: Any, text: str = "") -> Any:
@@ -564,6 +562,8 @@ def _settle(new: Any, old: Any = _ABSENT) -> Any:
 
     What was typed follows the old one; what JSON has made text is what it was: path or number.
     """
+    if _is_numpy(old):
+        old = old.tolist()
     if isinstance(new, _Typed):
         new = new.over(old)
     if isinstance(new, dict):
@@ -1160,7 +1160,7 @@ def _resolve_named(
         named = _placed(named, top, source.evaluate(_Namespace(*place)))
 
     def over_named(keys: Keys, old: Any, new: Any) -> Any:
-        return new if old in (_ABSENT, None) else _complete(keys, old, new)
+        return new if old is _ABSENT else _complete(keys, old, new)
 
     return dict(_merge(named, updates, over_named))
 

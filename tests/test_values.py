@@ -212,12 +212,12 @@ def test_value_that_is_read_by_its_entry_is_not_warned_of(resolve, caplog, word)
     assert "type" not in caplog.text
 
 
-@pytest.mark.parametrize("words", ["named d.name=5 d.flag=no", "d.name=5 d.flag=no named"])
+@pytest.mark.parametrize("words", ["named d.a=5 d.b=no d.c=3", "d.a=5 d.b=no d.c=3 named"])
 def test_typed_value_follows_the_entry_that_a_named_config_made(ex, words):
-    ex.add_named_config("named", {"d": {"name": "text", "flag": True}})
+    ex.add_named_config("named", {"d": {"a": "text", "b": True, "c": "Infinity"}})
     ex.main(lambda: None)
     config = ex.run_commandline(f"exp.py with {words}").config
-    assert config["d"] == {"name": "5", "flag": False}
+    assert config["d"] == {"a": "5", "b": False, "c": 3}
 
 
 @pytest.mark.parametrize("word", ["layers.3=1", "layers.-4=1", "d.y.list.1=0", "layers={3: 1}"])

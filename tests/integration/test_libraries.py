@@ -42,6 +42,7 @@ def test_numpy_values_of_the_configuration_are_numbers_and_lists(ex, file):
         "(0.25, [0, 1, 2], {1: [True, [[1.0]]]})"
     )
     assert file("config.json")["layers"] == [0, 1, 2]
+    assert numpy.isnan(ex.run(config_updates={"lr": "NaN"}).config["lr"])
 
 
 def test_numpy_values_and_keys_are_stored_as_what_they_hold(ex, file):
