@@ -3635,16 +3635,16 @@ def _resolve_request(
     parts = ex._parts().items()
     layers = [(_split(top), part.configurations, part.config_hooks) for part, top in parts]
     recorded = request.recorded
-    updates = _merge(request.updates, recorded)
-    config, summary = _resolve(layers, updates, chosen, command, logger)
+    config, summary = _resolve(layers, _merge(request.updates, recorded), chosen, command, logger)
     if not recorded:
         return config, summary, []
     summary.added -= summary.returned - {_join(*keys) for keys, _ in _leaves(request.updates)}
     new = [_join(*k) for k, _ in _leaves(config) if _get(recorded, k, _ABSENT) is _ABSENT]
-    other = summary.modified.difference(request.meta_info.get("modified", ()), ["seed"])
+    asked = ["seed", *request.meta_info["modified"]]
+    other = sorted(path for path in summary.modified if not _is_near(path, asked))
     notes = {
         "new in the sources since it was recorded": new,
-        "taken as recorded, though the sources have other values by now": sorted(other),
+        "taken as recorded, though the sources have other values by now": other,
     }
     return config, summary, [f"{text}: {', '.join(n)}" for text, n in notes.items() if n]
 
@@ -3782,8 +3782,8 @@ def _prepare_again(ex: Any, request: _Request, options: Config) -> Run:
         updates = {**meta["config_updates"], "seed": stored["config"]["seed"]}
         if is_workers:
             meta["worker"] = claim["host"]
-        named, info = meta["named_configs"], stored["info"] or meta.get("info")
-        again = _Request(stored["command"], updates, named, options, info, meta)
+        info = stored["info"] or meta.get("info")
+        again = _Request(stored["command"], updates, meta["named_configs"], options, info, meta)
         again.recorded = stored["config"]
         run = _prepare(ex, again)
     except BaseException as error:
