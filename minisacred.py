@@ -3635,13 +3635,15 @@ def _resolve_request(
     parts = ex._parts().items()
     layers = [(_split(top), part.configurations, part.config_hooks) for part, top in parts]
     recorded = request.recorded
-    config, summary = _resolve(layers, _merge(request.updates, recorded), chosen, command, logger)
+    config, summary = _resolve(layers, request.updates, chosen, command, logger)
     if not recorded:
         return config, summary, []
+    other = [_join(*k) for k, v in _leaves(recorded) if not _is_same(_get(config, k, _ABSENT), v)]
+    if other:
+        updates = _merge(request.updates, recorded)
+        config, summary = _resolve(layers, updates, chosen, command, logger)
     summary.added -= summary.returned - {_join(*keys) for keys, _ in _leaves(request.updates)}
     new = [_join(*k) for k, _ in _leaves(config) if _get(recorded, k, _ABSENT) is _ABSENT]
-    asked = ["seed", *request.meta_info["modified"]]
-    other = sorted(path for path in summary.modified if not _is_near(path, asked))
     notes = {
         "new in the sources since it was recorded": new,
         "taken as recorded, though the sources have other values by now": other,

@@ -191,6 +191,20 @@ def test_queued_values_are_given_back_as_they_were(tmp_path, caplog, kind, given
     assert again(ex, "--start-queued", "2").result == direct and "recorded" not in caplog.text
 
 
+def test_start_queued_names_no_entry_that_a_scope_makes_step_by_step(ex, queued, caplog):
+    @ex.config
+    def config():
+        layers, extra = [], {}
+        for size in (1, 2):
+            layers.append({"size": size})
+            extra["size"] = size
+
+    ex.queue()
+    caplog.clear()
+    assert again(ex, "--start-queued", "2").config["extra"] == {"size": 2}
+    assert "recorded" not in caplog.text and "added" not in caplog.text
+
+
 @pytest.mark.parametrize("words", ["with a=2", "other", "-u", "-q", "-i x", "with named"])
 def test_run_that_is_started_again_keeps_its_request(ex, queued, capsys, words):
     before = (queued.path / "run.json").read_bytes()
