@@ -1219,6 +1219,8 @@ def _resolve(
             raise InvalidConfigError(f"{_join(*top)} is an ingredient: update its entries instead")
         entries: Config = {}
         given = {"_log": logger, **config, **_get(config, top, {})}
+        if not part:  # an ingredient may have no entries; that is recorded, and given back
+            defaults[top] = part
         for source in sources:
             entries = source.evaluate(_Namespace(part, top, defaults, entries, given))
         config = _placed(config, top, entries)

@@ -5,7 +5,7 @@ import json
 import pytest
 from helpers import RunFiles
 
-from minisacred import Experiment, FileStorageObserver, SacredError, load_runs
+from minisacred import Experiment, FileStorageObserver, Ingredient, SacredError, load_runs
 
 
 @pytest.fixture
@@ -182,7 +182,7 @@ def test_start_queued_takes_what_a_config_hook_adds(ex, tmp_path, caplog, is_who
 def test_queued_values_are_given_back_as_they_were(tmp_path, caplog, kind, given):
     import pathlib
 
-    ex = Experiment("exp", save_git_info=False)
+    ex = Experiment("exp", [Ingredient("without_entries")], save_git_info=False)
     ex.observers.append(FileStorageObserver(tmp_path / "runs"))
     ex.add_config(path=pathlib.Path("data"), number=0.5, list=[1], none="text")
     ex.main(lambda _config: [repr(_config[kind]), type(_config[kind]).__name__])
