@@ -4322,7 +4322,12 @@ def _show(basedir: str, words: Sequence[str], options: Config) -> None:
     for line in lines:
         print(_cut(line, width))
     rows = [
-        {"metrics": name, "last": values[-1], "min": min(values), "max": max(values)}
+        {
+            "metrics": name,
+            "last": values[-1],
+            "min": min(values, key=_order),
+            "max": max(values, key=_order),
+        }
         for name, metric in run["metrics"].items()
         if (values := metric["values"])
     ]

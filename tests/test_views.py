@@ -180,7 +180,7 @@ def test_missing_directory_is_one_line(call, tmp_path):
 def test_show_tells_what_people_ask(call, runs):
     config = {"lr": 0.5, "model": {"depth": 3, "name": "net", "sizes": [1, 2]}}
     meta = {"comment": "a try", "modified": ["model.depth", "model.sizes.0"], "config_updates": {}}
-    metrics = {"loss": [1.0, 0.25, 0.5]}
+    metrics = {"loss": [1.0, 0.25, 0.5], "of_sacred": [{"py/object": "numpy.ndarray"}, None, "a"]}
     write_run(
         runs, 12, config=config, metrics=metrics, result=0.75, meta=meta, artifacts=["net.pt"]
     )
