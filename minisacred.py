@@ -335,8 +335,9 @@ def _key_text(key: Any) -> str:
 
 
 def _order(value: Any) -> Any:
-    """Return a key that sorts numbers, then texts."""
-    return (0, value, "") if isinstance(value, (int, float)) else (1, 0, str(value))
+    """Return a key that sorts numbers, then NaN and texts."""
+    is_number = isinstance(value, (int, float)) and value == value
+    return (0, value, "") if is_number else (1, 0, str(value))
 
 
 def _convert(value: Any, strange: list[str] | None, depth: int) -> Any:

@@ -41,7 +41,7 @@ def runs(tmp_path):
     for number, lr in enumerate((0.1, 0.01, 0.5), 1):
         model = {"depth": number, "name": "net"}
         entries = {"config": {"lr": lr, "seed": number, "model": model, "loss": "mse"}}
-        metrics = {"loss": [1.0, 0.25, lr / 2], "acc": [number]}
+        metrics = {"loss": [1.0, 0.25, lr / 2], "acc": [number if number > 1 else "NaN"]}
         write_run(basedir, number, **entries, metrics=metrics, result=lr * 10)
     model = {"depth": 1, "name": "net"}
     write_run(basedir, 10, "FAILED", config={"lr": 0.1, "model": model, "loss": "mse"})
@@ -127,7 +127,7 @@ def test_status_selects(listed):
 
 @pytest.mark.parametrize(
     "key, ids",
-    [("lr", "2 1 10 3"), ("metrics.loss", "2 1 3 10"), ("acc", "1 2 3 10"), ("id", "1 2 3 10")],
+    [("lr", "2 1 10 3"), ("metrics.loss", "2 1 3 10"), ("acc", "2 3 10 1"), ("id", "1 2 3 10")],
 )
 def test_sort_takes_columns_entries_and_metrics(listed, key, ids):
     assert listed("--sort", key) == ids.split()
