@@ -1161,7 +1161,7 @@ def _resolve_named(
         named = _placed(named, top, source.evaluate(_Namespace(*place)))
 
     def over_named(keys: Keys, old: Any, new: Any) -> Any:
-        return new if old is _ABSENT else _complete(keys, old, new)
+        return new if old in (_ABSENT, None) else _complete(keys, old, new)
 
     return dict(_merge(named, updates, over_named))
 
