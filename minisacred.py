@@ -1292,49 +1292,46 @@ def _generator(seed: int) -> Any:
     return numpy.random.default_rng(seed)
 
 
-class _Context:
-    """What a captured function is filled from during one run."""
+def _seeds(source: str) -> Iterator[int]:
+    """Return the seeds of a function's calls, one after the other; threads may share them."""
 
-    def __init__(self, values: Config, seeds: str) -> None:
-        self.values = values  #: those of parameters, by name
-        self._seeds, self._calls = seeds, itertools.count(1)  # which seeds, and which of them
+    def nth(number: int) -> int:
+        return random.Random(f"{source}:{number}").randrange(1, _SEED_LIMIT)
 
-    def drawn(self, names: Iterable[str], seed: Any = None) -> Config:
-        """Return `_seed` and `_rnd`, new for each call."""
-        if seed is None:
-            seed = random.Random(f"{self._seeds}:{next(self._calls)}").randrange(1, _SEED_LIMIT)
-        return {name: seed if name == "_seed" else _generator(seed) for name in names}
+    return map(nth, itertools.count(1))
 
 
 def _make_captured(function: Any, prefix: str | None = None) -> Any:
     """Return `function` with its missing parameters filled from the current run.
 
-    The result's `bind(context)` says from what; it returns the context until then.
+    The result's `bind(values, seeds)` says from what: values by name, and an iterator over the
+    seeds of its calls, None outside of runs. It returns what it was bound to until then.
     """
     if isinstance(function, (staticmethod, classmethod)):
         return type(function)(_make_captured(function.__func__, prefix))
     by_place, fillable, _ = _parameters(function)
     drawn_names = {"_seed", "_rnd"}.intersection(fillable)
-    context: _Context | None = None
-    fill: Config = {}
+    bound: tuple[Config, Iterator[int] | None] = {}, None
 
-    def bind(new: _Context | None) -> _Context | None:
-        nonlocal context, fill
-        old, context = context, new
-        known = new.values if new else {}
-        fill = {name: known[name] for name in fillable if name in known}
+    def bind(values: Config, seeds: Iterator[int] | None) -> Any:
+        nonlocal bound
+        old = bound
+        bound = {name: values[name] for name in fillable if name in values}, seeds
         return old
 
     @functools.wraps(function)
     def captured(*args: Any, **kwargs: Any) -> Any:
+        fill, seeds = bound
         given = {**fill, **kwargs}
         placed = by_place[: len(args)]
         for name in placed:
             if name not in kwargs:
                 given.pop(name, None)
-        if drawn_names and context:
-            needed = drawn_names.difference(placed, kwargs)
-            given.update(context.drawn(needed, kwargs.get("_seed")))
+        if drawn_names and seeds:
+            seed = kwargs.get("_seed")
+            seed = next(seeds) if seed is None else seed
+            for name in drawn_names.difference(placed, kwargs):
+                given[name] = seed if name == "_seed" else _generator(seed)
         try:
             return function(*args, **given)
         except TypeError as error:
@@ -1344,7 +1341,7 @@ def _make_captured(function: Any, prefix: str | None = None) -> Any:
         if "() missing " in problem:
             where = f" at {prefix!r}" if prefix else ""
             why = f"neither passed nor found in the configuration{where}"
-            why = why if context else "called outside of a run, so its values have to be passed"
+            why = why if seeds else "called outside of a run, so its values have to be passed"
             raise MissingConfigError(f"{problem} ({why})")
         raise SignatureError(problem)
 
@@ -3816,8 +3813,8 @@ def _execute(ex: Any, run: Run) -> None:
                 undo.callback(setattr, part, "current_run", part.current_run)
                 part.current_run = run
                 for captured in part.captured_functions:
-                    outer = captured.bind(_context(ex, run, config, part, top, captured))
-                    undo.callback(captured.bind, outer)
+                    outer = captured.bind(*_context(ex, run, config, part, top, captured))
+                    undo.callback(captured.bind, *outer)
             _seed_all(run.config["seed"])
             run()
         finally:
@@ -3827,8 +3824,8 @@ def _execute(ex: Any, run: Run) -> None:
                 _remove(run.claim)
 
 
-def _context(ex: Any, run: Run, config: Config, part: Any, top: str, captured: Any) -> _Context:
-    """Return what a captured function of an ingredient is filled from in a run."""
+def _context(ex: Any, run: Run, config: Config, part: Any, top: str, captured: Any) -> Any:
+    """Return values and seeds which a captured function of an ingredient is filled from."""
     entries = _get(config, _split(_join(top, captured.prefix or "")))
     if not isinstance(entries, dict):
         entries = {}  # a call, if there is one, will miss what it needs
@@ -3838,7 +3835,7 @@ def _context(ex: Any, run: Run, config: Config, part: Any, top: str, captured: A
     name = _join(top, "" if is_main else captured.__module__, captured.__qualname__)
     log = run.root_logger.getChild(_join(top, captured.__name__))
     values = {**used, **entries, "_config": entries, "_log": log, "_run": run}
-    return _Context(values, f"{run.config['seed']}:{name}")
+    return values, _seeds(f"{run.config['seed']}:{name}")
 
 
 def _report(error: BaseException, program: str) -> None:
