@@ -923,8 +923,6 @@ class _ScopeBody(ast.NodeTransformer):
         new = node
         if isinstance(node, ast.Return) and not node.value:
             new = ast.Raise(ast.Name(_END, ast.Load()))
-        elif isinstance(node, ast.AnnAssign):  # annotations of local variables are not evaluated
-            new = ast.Assign([node.target], node.value) if node.value else ast.Pass()
         elif isinstance(node, ast.NamedExpr):
             arguments = [ast.Constant(node.target.id), node.value]
             new = ast.Call(ast.Name(_BIND, ast.Load()), arguments, [])
@@ -956,21 +954,17 @@ def _syntax_tree(function: types.FunctionType) -> ast.FunctionDef:
     )
 
 
-#: The bits of a code object's flags that say which `from __future__ import` its file has.
-_FUTURE_FLAGS = 0x1FE0000
-
-
 def _compile_scope(function: types.FunctionType) -> types.CodeType:
     """Return the body of a function as the code of a module."""
-    original = function.__code__
-    path, flags = original.co_filename, original.co_flags & _FUTURE_FLAGS
+    original, path = function.__code__, function.__code__.co_filename
     try:
         with warnings.catch_warnings():  # Python has warned when it compiled the file
             warnings.simplefilter("ignore")
             tree = _syntax_tree(function)
             _ScopeBody().generic_visit(tree)
             module = ast.fix_missing_locations(ast.Module(tree.body, []))
-            code: types.CodeType = compile(module, path, "exec", flags, True)
+            # Annotations in it are not evaluated, as none in this file.
+            code: types.CodeType = compile(module, path, "exec")
     except SyntaxError as error:
         raise InvalidConfigError(
             f"{path}:{error.lineno}: config scope {original.co_name!r} has a problem: "
@@ -998,6 +992,7 @@ class ConfigScope:
         cells = zip(function.__code__.co_freevars, function.__closure__ or ())
         closure = {name: cell.cell_contents for name, cell in cells}
         own = {_BIND: namespace.bind, _END: _EndOfScope, "locals": namespace.variables}
+        own["__annotations__"] = {}  # so that the scope's do not get into those of its module
         namespace.update({**function.__globals__, **closure, **own})
         for name in self.parameters:
             namespace.update({name: self._argument(name, namespace)})

@@ -213,7 +213,7 @@ def test_missing_parameter_is_an_error_that_names_it(ex, resolve):
 # -- fixed values win --------------------------------------------------------------------
 
 BINDINGS = [
-    "x = 1", "x: int = 1", "x = 1\nx += 5", "y = x = 1", "y, (x, *z) = 1, (2, 3)", "y, *x = 1, 2, 3",
+    "x = 1", "x: unknown = 1", "x = 1\nx += 5", "y = x = 1", "y, (x, *z) = 1, (2, 3)", "y, *x = 1, 2, 3",
     "y = (x := 4) * 2", "y = [x := i for i in range(3)]", "f = lambda a=(x := 4): a",
     "for x in range(3): y = x", "with contextlib.nullcontext(5) as x: pass",
     "from math import pi as x", "if True:\n    x = 1", "try:\n    x = 1\nfinally:\n    y = x",
