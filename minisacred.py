@@ -2167,14 +2167,9 @@ class MongoObserver(_Recorder):
             raise ObserverError("MongoObserver needs PyMongo; pip install pymongo") from None
         self.priority, self.overwrite = priority, _as_id(overwrite)
         self.failure_dir = abspath(failure_dir or ".")
-        # A server that is away, or hangs, must not hold up a run for long.
-        options = {
-            "serverSelectionTimeoutMS": 2000,
-            "connectTimeoutMS": 2000,
-            "socketTimeoutMS": 4000,
-            **kwargs,
-        }
-        self._limit = pymongo.timeout  # of retries, too, and for a client that waits without end
+        # A server that is away, or hangs, must not hold up a run for long: see `_ask`, too.
+        options = {"serverSelectionTimeoutMS": 2000, **kwargs}
+        self._limit = pymongo.timeout
         self._errors, prefix = pymongo.errors, f"{collection_prefix}_" if collection_prefix else ""
         try:
             client = client or pymongo.MongoClient(url, **options)
