@@ -3188,23 +3188,22 @@ def _check_options(options: Mapping[str, Any], known: Sequence[_Option]) -> Conf
     """Return the options that are set, by `_Option.dest`; check names and values."""
     table = {option.name: option for option in known}
     chosen = {}
-    for name, value in options.items():
-        dest = name.lstrip("-").replace("-", "_")
-        if dest not in table:
-            raise _UsageError(f"no option {name!r}{_did_you_mean(dest, table)}")
+    for given, value in options.items():
+        name = given.lstrip("-").replace("-", "_")
+        if name not in table:
+            raise _UsageError(f"no option {given!r}{_did_you_mean(name, table)}")
         if value is None or value is False:
             continue
-        option = table[dest]
-        chosen[option.dest] = value
-        if option.value not in _KINDS:
-            continue
-        what, convert, fits = _KINDS[option.value]
-        try:
-            chosen[dest] = convert(value)
-            if not fits(chosen[dest]):
-                raise ValueError
-        except (TypeError, ValueError):
-            raise _UsageError(f"option {option.long}: {value!r} is no {what}") from None
+        option, made = table[name], value
+        if option.value in _KINDS:
+            what, convert, fits = _KINDS[option.value]
+            try:
+                made = convert(value)
+                if not fits(made):
+                    raise ValueError
+            except (TypeError, ValueError):
+                raise _UsageError(f"option {option.long}: {value!r} is no {what}") from None
+        chosen[option.dest] = made
     return chosen
 
 
