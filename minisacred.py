@@ -1088,12 +1088,10 @@ def _read_config_file(path: str) -> _ConfigDict:
     return _ConfigDict(entries, path)
 
 
-def _source(entries: Any, more: Config) -> Any:
+def _source(entries: Any, more: Config) -> _ConfigDict:
     """Return the config source for what users pass as one: see `Ingredient.add_config`."""
     if isinstance(entries, (str, os.PathLike)):
         return _read_config_file(os.fspath(entries))
-    if callable(entries):  # a function, or a scope that has been made of one
-        return ConfigScope(entries)
     return _ConfigDict({**(entries or {}), **more})
 
 
