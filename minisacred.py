@@ -2627,14 +2627,17 @@ class Run:
     def __call__(self) -> Any:
         """Run, and return what the main function returned; its exceptions are raised unchanged."""
         with _SignalGuard(self) as guard:
-            self._queue() if self.queue_only else self._perform(guard)
+            self._perform(guard)
             guard.release()
         return self.result
 
     def _perform(self, guard: _SignalGuard) -> None:
-        self._start()
         try:
             try:
+                if self.queue_only:
+                    self._queue()
+                    return
+                self._start()
                 guard.release()
                 self._call_main()
             finally:
@@ -2648,8 +2651,8 @@ class Run:
     def _start(self) -> None:
         """Tell the observers, and begin to capture and to beat."""
         self.start_time = self.heartbeat_time = _now()
-        self.status = "RUNNING"
         self._announce("started_event", start_time=self.start_time)
+        self.status = "RUNNING"
         self._start_capture()
         if self.diff:
             self._send("experiment_event", ex_info=self.experiment_info, diff=self.diff)
@@ -2662,20 +2665,14 @@ class Run:
             _start_thread(self._beat_on)
 
     def _announce(self, event: str, **moment: Any) -> None:
-        """Tell all observers of the run; where one refuses, tell those that have recorded it."""
+        """Tell all observers of the run; one that refuses ends it for those before."""
         facts = {"ex_info": self.experiment_info, "host_info": self.host_info, **moment}
         for number, observer in enumerate(self.observers):
             meta = {**self.meta_info, "beat_interval": self.beat_interval}
             facts.update(command=meta["command"], config=self.config, meta_info=meta, _id=self._id)
-            try:
-                self.observers[number] = own = observer.for_run()
-                own.goes_on_in, own.is_ending = dirname(self.claim), False
-                run_id = getattr(own, event)(**facts)
-            except BaseException as error:
-                self.status, self.stop_time = _status_of(error), _now()
-                self.fail_trace = _format_failure(error, self.debug)
-                self._deliver_end()
-                raise
+            self.observers[number] = own = observer.for_run()
+            own.goes_on_in, own.is_ending = dirname(self.claim), False
+            run_id = getattr(own, event)(**facts)
             self._channels.append(_Channel(own))
             self._id = run_id if self._id is None else self._id
             self.dir = self.dir or own.dir
@@ -2718,7 +2715,8 @@ class Run:
         if status == "FAILED":
             self.fail_trace = _format_failure(error, self.debug)
         _flush_streams()  # what was printed comes before what is logged about the end
-        self._log_end(status, error)
+        if self.status:  # else an observer has refused it
+            self._log_end(status, error)
         with suppress(OSError):  # the experiment has closed all descriptors
             self._capture.stop()
         self._filter_output()
@@ -2755,8 +2753,8 @@ class Run:
 
     def _queue(self) -> None:
         """Record the run as one to be started later."""
-        self.status = "QUEUED"
         self._announce("queued_event", queue_time=_now())
+        self.status = "QUEUED"
         self._send("join")
         text = "Queued-up run with ID \"%s\", command '%s'"
         self.run_logger.info(text, self._id, self.meta_info["command"])
