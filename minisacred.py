@@ -1644,7 +1644,10 @@ def _packages(places: frozenset[str] | None) -> Config:
 
 
 def host_info_gatherer(name: str) -> Callable[[Function], Any]:
-    """Make a function an entry of the host information, for `Experiment(additional_host_info=)`."""
+    """Make what a function returns an entry of the host information.
+
+    For `Experiment(additional_host_info=[…])`; if it fails, the log says so.
+    """
 
     def named(function: Any) -> Any:
         function.name = name
@@ -1945,7 +1948,11 @@ def _attempts(old: Config) -> Config:
 class FileStorageObserver(_Recorder):
     """Records each run in a directory of its own, `basedir/<id>/`, as JSON and text files.
 
-    `copy_artifacts=False` and `copy_sources=False` record the paths only.
+    Args:
+        resource_dir, source_dir: where these are stored once for all runs; `_resources` and
+            `_sources` in basedir by default.
+        copy_artifacts, copy_sources: if false, only paths are recorded, those of sources with
+            their MD5.
     """
 
     def __init__(
@@ -2946,7 +2953,8 @@ def _load_run(basedir: Path, name: str) -> Config:
 def load_runs(basedir: Path) -> Iterator[Config]:
     """Yield a dictionary for each run in a directory, by id; damaged files are named in `error`.
 
-    Each has `_id`, the fields of run.json, `config`, `info`, `metrics` and `dir`.
+    Each has `_id`, the fields of run.json, `config`, `info`, `metrics` and `dir`. OSError where
+    there is no such directory.
     """
     return (_load_run(basedir, name) for name in _run_names(basedir))
 
@@ -4101,7 +4109,7 @@ class Experiment(Ingredient):
 
     @_optional_call
     def option_hook(self, function: Function) -> Any:
-        """Call `function(options)` with the options of the command line, before all else."""
+        """Call `function(options)` before all else: all options by long name; it may set them."""
         self.option_hooks.append(function)
         return function
 
