@@ -1334,7 +1334,9 @@ def _make_captured(function: Any, prefix: str | None = None) -> Any:
         if "() missing " in problem:
             where = f" at {prefix!r}" if prefix else ""
             why = f"neither passed nor found in the configuration{where}"
-            why = why if seeds else "called outside of a run, so its values have to be passed"
+            why = (
+                why if seeds else "called outside of a run, or captured within it: pass its values"
+            )
             raise MissingConfigError(f"{problem} ({why})")
         raise SignatureError(problem)
 
@@ -3009,6 +3011,9 @@ def _duration(seconds: float | None) -> str:
 # 13. Command line
 #
 #     python exp.py [COMMAND] [options] [with UPDATE ...] [over SWEEP ...] [options]
+#
+# argparse takes the options out, wherever they are; `with` and `over` divide the other words. An
+# option is the same thing in a shell and in `Experiment.run(options=)`.
 # ======================================================================================
 
 
@@ -3254,15 +3259,25 @@ def _die_uncaught(error: BaseException, number: int) -> None:
 
 # ======================================================================================
 # 14. Built-in commands
+#
+# What every experiment can be asked instead of its main function; never recorded.
 # ======================================================================================
 
-_COLOURS = dict(
-    re.findall(
-        r"(\w+)=(\d+)",
-        "modified=34 added=32 typechanged=31 doc=2 COMPLETED=32 FAILED=31 DEAD=31 DAMAGED=31 "
-        "RUNNING=34 INTERRUPTED=33 TIMEOUT=33 QUEUED=2",
-    )
-)
+#: In ANSI colours: how entries differ from their defaults, and the statuses of runs.
+_COLOURS = {
+    "modified": 34,
+    "added": 32,
+    "typechanged": 31,
+    "doc": 2,
+    "QUEUED": 2,
+    "RUNNING": 34,
+    "COMPLETED": 32,
+    "INTERRUPTED": 33,
+    "TIMEOUT": 33,
+    "FAILED": 31,
+    "DEAD": 31,
+    "DAMAGED": 31,
+}
 
 
 def _paint(text: str, role: str) -> str:
@@ -4046,6 +4061,9 @@ def _sweep(ex: Any, request: _Request) -> int:
 
 # ======================================================================================
 # 18. Experiment
+#
+# An ingredient with its entries at the root, which can be run: from Python by `run`, from a shell
+# by `run_commandline`. Both make a request and hand it to section 16.
 # ======================================================================================
 
 
@@ -4201,6 +4219,9 @@ class Experiment(Ingredient):
 
 # ======================================================================================
 # 19. Looking at runs
+#
+# `python minisacred.py ls|show|work DIR`. All that is shown is read from the run directories
+# (section 12): there is no index that could differ from them.
 # ======================================================================================
 
 

@@ -5,6 +5,7 @@ import logging
 import os
 import pathlib
 import re
+import shutil
 import threading
 
 import pytest
@@ -502,8 +503,6 @@ def test_disk_that_stays_full_leaves_whole_files_and_is_told_of(place):
 
 
 def test_lost_directory_does_not_reach_the_experiment(ex, observer, tmp_path, caplog):
-    import shutil
-
     @ex.main
     def main(_run):
         shutil.rmtree(_run.dir)
