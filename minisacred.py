@@ -1110,7 +1110,6 @@ class ConfigSummary:
     def __init__(self, layers: Layers) -> None:
         self.added: set[str] = set()  #: dotted paths
         self.inside: set[str] = set()  #: those of `added` that are in a known dictionary
-        self.returned: set[str] = set()  #: by config hooks
         self.modified: set[str] = set()
         self.typechanged: dict[str, list[type]] = {}  #: the old type and the new one
         self._layers = layers
@@ -1222,7 +1221,6 @@ def _resolve(
         for hook in hooks:
             known = _get(config, top, {})
             update = _nested(hook(_settle(config), command, logger) or {})
-            summary.returned.update(_join(*top, *keys) for keys, _ in _leaves(update))
             changes = _changes(known, update)
             if changes is not _ABSENT:
                 entries = _ConfigDict(changes).evaluate(_Namespace(part, top, defaults, known, {}))
@@ -3648,9 +3646,10 @@ def _resolve_request(
         return config, summary, []
     other = [_join(*k) for k, v in _leaves(recorded) if not _is_same(_get(config, k, _ABSENT), v)]
     if other:
+        made, asked = {_join(*keys) for keys, _ in _leaves(config)}, summary.added
         updates = _merge(request.updates, recorded)
         config, summary = _resolve(layers, updates, chosen, command, logger)
-    summary.added -= summary.returned - {_join(*keys) for keys, _ in _leaves(request.updates)}
+        summary.added -= made - asked
     new = [_join(*k) for k, _ in _leaves(config) if _get(recorded, k, _ABSENT) is _ABSENT]
     notes = {
         "new in the sources since it was recorded": new,

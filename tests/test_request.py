@@ -132,13 +132,12 @@ def test_start_queued_starts_the_run_in_its_own_directory(ex, queued, caplog):
 
 def test_start_queued_keeps_command_and_options(ex, tmp_path):
     ex.observers.append(FileStorageObserver(tmp_path / "runs"))
-    options = {"beat_interval": 3, "capture": "no", "comment": "c", "name": "called"}
-    ex.queue("other", options=options)
+    ex.queue("other", options={"beat_interval": 3, "capture": "no", "comment": "c", "name": "n"})
     run = again(ex, "--start-queued")
     files = RunFiles(tmp_path / "runs" / "1")
     assert (run.result, run.beat_interval, run.capture_mode) == (1, 3, "no")
     assert files.run["meta"]["comment"] == "c" and files.run["command"] == "other"
-    assert files.run["experiment"]["name"] == "called"
+    assert files.run["experiment"]["name"] == "n"
 
 
 def test_start_queued_takes_what_the_sources_yield_otherwise_as_recorded(ex, queued, caplog):
@@ -175,6 +174,7 @@ def test_start_queued_takes_what_a_config_hook_adds(ex, tmp_path, caplog, is_who
         return {**(config if is_whole else {}), "extra": {"b": config["a"] + 1}}
 
     ex.queue(config_updates={"a": 5})
+    ex.add_config(tree={"b": {"d": 4}})  # what was recorded is fixed, the hook's entry, too
     assert again(ex, "--start-queued").config["extra"] == {"b": 6}
     assert "extra" not in caplog.text
 
