@@ -814,15 +814,13 @@ class _Namespace(dict):  # type: ignore[type-arg]
     def __setitem__(self, name: str, value: Any) -> None:
         if name == "seed" and not self.top and name not in self.fixed and value is not None:
             _seed_all(_normalise(value, name))  # what is drawn from here on follows it
-        self.bound[name] = True
         super().__setitem__(name, self._restored(name, value))
+        self.bound[name] = True
 
     def __getitem__(self, name: str) -> Any:
-        value = super().__getitem__(name)
         if name in self.fixed and name in self.bound:
-            value = self._restored(name, value)
-            super().__setitem__(name, value)
-        return value
+            super().__setitem__(name, self._restored(name, super().__getitem__(name)))
+        return super().__getitem__(name)
 
     def bind(self, name: str, value: Any) -> Any:
         """Do what `name := value` does."""
@@ -858,11 +856,12 @@ class _Namespace(dict):  # type: ignore[type-arg]
         if new and isinstance(new, dict) and old is not None:
             return _merge({}, new, self._leaf, keys)
         value = _settle(new, old)
-        if old is _ABSENT or _is_same(old, value):
+        is_same = old is not _ABSENT and _is_same(old, value)
+        if old is _ABSENT or (is_same and keys[len(self.top)] in self.bound):
             self.defaults.setdefault(keys, old)
-            return value if old is _ABSENT else old
-        self.defaults[keys] = old
-        return value
+        else:  # what an earlier source has put there, or lacked, counts no more
+            self.defaults[keys] = old
+        return old if is_same else value
 
 
 class _ConfigDict:
