@@ -3756,7 +3756,7 @@ def _prepare(ex: Any, request: _Request) -> Run:
     for option in ex.additional_cli_options:
         if option.dest in options:
             option.function(options[option.dest], run)
-    run.observers.sort(key=lambda observer: -observer.priority)
+    run.observers = sorted([] if run.unobserved else run.observers, key=lambda o: -o.priority)
     automatic = None if run.observers else "no"
     run.capture_mode = options.get("capture", SETTINGS.CAPTURE_MODE) or automatic
     _check_run(ex, run, options)

@@ -5,7 +5,7 @@ import sys
 import pytest
 from helpers import RunFiles, shell
 
-from minisacred import SETTINGS, Experiment, cli_option
+from minisacred import SETTINGS, Experiment, RunObserver, cli_option
 
 
 @pytest.fixture
@@ -147,15 +147,15 @@ def test_options_of_the_experiment_win(capsys, tmp_path):
 
     @cli_option("-x", "--extra", is_flag=True)
     def extra(value, run):
-        seen.append(value)
+        seen.append((value, run.observers.append(RunObserver())))
 
     ex = Experiment("exp", additional_cli_options=[beta, extra], save_git_info=False)
     ex.main(lambda: seen.append("main"))
     ex.run_commandline("exp.py with seed=3 -b 5 --extra")
-    assert seen == [("5", 3, None), True, "main"]
+    assert seen == [("5", 3, None), (True, None), "main"]
     ex.run_commandline("exp.py --help")
     assert "Take the rate." in capsys.readouterr().out
-    ex.run_commandline("exp.py --beta_rate=6")
+    assert ex.run_commandline("exp.py --beta_rate=6 --extra -u").observers == []
     assert seen[3][0] == "6"
 
 
