@@ -3722,7 +3722,7 @@ def _prepare(ex: Any, request: _Request) -> Run:
         hook(options=shown)
     options = _check_options(shown, ex._options)
     name, command = _find_command(ex, request.command)
-    logger = logging.getLogger(options["name"]) if "name" in options else ex.logger
+    logger = ex.logger.getChild(options["name"]) if "name" in options else ex.logger
     if "loglevel" in options:
         logger.setLevel(options["loglevel"])
     config, summary, notes = _resolve_request(ex, request, name, logger)

@@ -84,9 +84,9 @@ def test_experiment_that_does_not_run_says_so():
 def test_log_of_the_run_is_that_of_the_experiment(ex, caplog):
     ex.logger = logging.getLogger("mine")
     ex.main(lambda _log: _log.warning("a word"))
-    ex.run()
+    ex.run(options={"--name": "other"})
     ((name, text),) = [(r.name, r.getMessage()) for r in caplog.records if "word" in r.msg]
-    assert name.startswith("mine") and text == "a word"
+    assert name.startswith("mine.other") and text == "a word"
 
 
 def test_logging_is_set_up_at_the_first_run_and_stays(place):
