@@ -876,7 +876,7 @@ class _ConfigDict:
     def evaluate(self, namespace: _Namespace) -> Config:
         """Return the entries made before and those of this source."""
         for name, value in self.entries.items():
-            namespace[name] = _settle(value)
+            namespace[_key_text(name)] = _settle(value)
         return namespace.entries()
 
 

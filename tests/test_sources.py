@@ -299,7 +299,7 @@ def test_sources_apply_in_the_order_added_and_dictionaries_are_merged(ex, resolv
         a = 1
         d = {"x": 1, "z": {"q": 1}}
 
-    ex.add_config({"a": 2, "d": {"y": 2}})
+    ex.add_config({"a": 2, "d": {"y": 2}, True: 6})  # as YAML reads `on: 6`
     ex.add_config(b="keyword", e=1)
     ex.add_config(str(tmp_path / "c.json"))
 
@@ -308,7 +308,7 @@ def test_sources_apply_in_the_order_added_and_dictionaries_are_merged(ex, resolv
         e = a + d["z"]["p"]
 
     assert resolve() == {
-        "a": 2, "b": "keyword", "c": 3, "d": {"x": 1, "y": 2, "z": {"p": 3, "q": 1}}, "e": 5,
+        "a": 2, "b": "keyword", "c": 3, "d": {"x": 1, "y": 2, "z": {"p": 3, "q": 1}}, "e": 5, "true": 6,
     }  # fmt: skip
 
 
