@@ -4003,7 +4003,7 @@ class _Worker:
             if run["status"] == "RUNNING" or self.signal:
                 _remove(claim)  # leave it to others
             elif run["status"] == "QUEUED":
-                said = said or ["the program ended without starting the run\n"]
+                said = said or ["the program ended without starting the run: no @ex.automain?\n"]
                 _record_failure(folder, said)
             run = _load_run(self.basedir, name)
         log.close()
