@@ -814,13 +814,15 @@ class _Namespace(dict):  # type: ignore[type-arg]
     def __setitem__(self, name: str, value: Any) -> None:
         if name == "seed" and not self.top and name not in self.fixed and value is not None:
             _seed_all(_normalise(value, name))  # what is drawn from here on follows it
-        super().__setitem__(name, self._restored(name, value))
         self.bound[name] = True
+        super().__setitem__(name, self._restored(name, value))
 
     def __getitem__(self, name: str) -> Any:
+        value = super().__getitem__(name)
         if name in self.fixed and name in self.bound:
-            super().__setitem__(name, self._restored(name, super().__getitem__(name)))
-        return super().__getitem__(name)
+            value = self._restored(name, value)
+            super().__setitem__(name, value)
+        return value
 
     def bind(self, name: str, value: Any) -> Any:
         """Do what `name := value` does."""
@@ -856,12 +858,11 @@ class _Namespace(dict):  # type: ignore[type-arg]
         if new and isinstance(new, dict) and old is not None:
             return _merge({}, new, self._leaf, keys)
         value = _settle(new, old)
-        is_same = old is not _ABSENT and _is_same(old, value)
-        if old is _ABSENT or (is_same and keys[len(self.top)] in self.bound):
+        if old is _ABSENT or _is_same(old, value):
             self.defaults.setdefault(keys, old)
-        else:  # what an earlier source has put there, or lacked, counts no more
-            self.defaults[keys] = old
-        return old if is_same else value
+            return value if old is _ABSENT else old
+        self.defaults[keys] = old
+        return value
 
 
 class _ConfigDict:
@@ -1211,8 +1212,6 @@ def _resolve(
             raise InvalidConfigError(f"{_join(*top)} is an ingredient: update its entries instead")
         entries: Config = {}
         given = {"_log": logger, **config, **_get(config, top, {})}
-        if not part:  # an ingredient may have no entries; that is recorded, and given back
-            defaults[top] = part
         for source in sources:
             entries = source.evaluate(_Namespace(part, top, defaults, entries, given))
         config = _placed(config, top, entries)
@@ -3641,14 +3640,17 @@ def _resolve_request(
     layers = [(_split(top), part.configurations, part.config_hooks) for part, top in parts]
     recorded = request.recorded
     config, summary = _resolve(layers, request.updates, chosen, command, logger)
-    if not recorded:
-        return config, summary, []
     other = [_join(*k) for k, v in _leaves(recorded) if not _is_same(_get(config, k, _ABSENT), v)]
     if other:
-        made, asked = {_join(*keys) for keys, _ in _leaves(config)}, summary.added
         updates = _merge(request.updates, recorded)
         config, summary = _resolve(layers, updates, chosen, command, logger)
-        summary.added -= made - asked
+    if summary.added:
+        # What a hook, or a scope step by step, makes without being asked is not added.
+        with suppress(Exception):  # the sources may need what was asked for
+            made, _ = _resolve(layers, {"seed": config["seed"]}, (), command, logger)
+            summary.added -= {_join(*keys) for keys, _ in _leaves(made)}
+    if not recorded:
+        return config, summary, []
     new = [_join(*k) for k, _ in _leaves(config) if _get(recorded, k, _ABSENT) is _ABSENT]
     notes = {
         "new in the sources since it was recorded": new,
