@@ -1226,6 +1226,14 @@ def _resolve(
     if config.get("seed") is None:
         config["seed"] = seed
     _summarise(summary, fixed, config, defaults)
+    if summary.added:  # which is not what a hook, or a scope step by step, makes unasked
+        rest: Config = {}
+        for keys, value in _leaves(fixed):
+            if _join(*keys) not in summary.added:
+                rest = _placed(rest, keys, value)
+        with suppress(Exception):  # a source may need what was asked for
+            made, _ = _resolve(layers, rest, (), command, logger)
+            summary.added -= {_join(*keys) for keys, _ in _leaves(made)}
     return config, summary
 
 
@@ -3644,11 +3652,6 @@ def _resolve_request(
     if other:
         updates = _merge(request.updates, recorded)
         config, summary = _resolve(layers, updates, chosen, command, logger)
-    if summary.added:
-        # What a hook, or a scope step by step, makes without being asked is not added.
-        with suppress(Exception):  # the sources may need what was asked for
-            made, _ = _resolve(layers, {"seed": config["seed"]}, (), command, logger)
-            summary.added -= {_join(*keys) for keys, _ in _leaves(made)}
     if not recorded:
         return config, summary, []
     new = [_join(*k) for k, _ in _leaves(config) if _get(recorded, k, _ABSENT) is _ABSENT]
