@@ -857,7 +857,9 @@ class _Namespace(dict):  # type: ignore[type-arg]
             return old  # the list, or its element, may come later
         if new and isinstance(new, dict) and old is not None:
             return _merge({}, new, self._leaf, keys)
-        value = _settle(new, old)
+        # An earlier source may have made the entry, though this one makes another part.
+        made = _get(self.known, keys[len(self.top) :], old) if old is _ABSENT else old
+        value = _settle(new, made)
         if old is _ABSENT or _is_same(old, value):
             self.defaults.setdefault(keys, old)
             return value if old is _ABSENT else old
@@ -1153,7 +1155,7 @@ def _resolve_named(
         named = _placed(named, top, source.evaluate(_Namespace(*place)))
 
     def over_named(keys: Keys, old: Any, new: Any) -> Any:
-        return new if old in (_ABSENT, None) else _complete(keys, old, new)
+        return new if defaults.get(keys, old) is _ABSENT else _complete(keys, old, new)
 
     return dict(_merge(named, updates, over_named))
 
@@ -1336,11 +1338,10 @@ def _make_captured(function: Any, prefix: str | None = None) -> Any:
                 raise  # it comes from within the function
             problem = str(error)
         if "() missing " in problem:
-            where = f" at {prefix!r}" if prefix else ""
-            why = f"neither passed nor found in the configuration{where}"
-            why = (
-                why if seeds else "called outside of a run, or captured within it: pass its values"
-            )
+            why = "called outside of a run, or captured within it: pass its values"
+            if seeds:
+                where = f" at {prefix!r}" if prefix else ""
+                why = f"neither passed nor found in the configuration{where}"
             raise MissingConfigError(f"{problem} ({why})")
         raise SignatureError(problem)
 
@@ -3650,8 +3651,7 @@ def _resolve_request(
     config, summary = _resolve(layers, request.updates, chosen, command, logger)
     other = [_join(*k) for k, v in _leaves(recorded) if not _is_same(_get(config, k, _ABSENT), v)]
     if other:
-        updates = _merge(request.updates, recorded)
-        config, summary = _resolve(layers, updates, chosen, command, logger)
+        config, summary = _resolve(layers, recorded, chosen, command, logger)
     if not recorded:
         return config, summary, []
     new = [_join(*k) for k, _ in _leaves(config) if _get(recorded, k, _ABSENT) is _ABSENT]

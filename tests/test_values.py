@@ -194,8 +194,7 @@ def test_typed_value_is_a_literal_else_text_but_for_booleans_and_texts(resolve, 
 @pytest.mark.parametrize("word", ["true", "yes", "on", "false", "no", "off"])
 @pytest.mark.parametrize("case", [str.lower, str.upper, str.title])
 def test_words_for_booleans_are_booleans_in_any_case(resolve, word, old, case):
-    got = resolve({"flag": old}, f"flag={case(word)}")
-    assert got["flag"] is (word in ("true", "yes", "on"))
+    assert resolve({"flag": old}, f"flag={case(word)}")["flag"] is (word in ("true", "yes", "on"))
 
 
 @pytest.mark.parametrize(
@@ -215,9 +214,10 @@ def test_value_that_is_read_by_its_entry_is_not_warned_of(resolve, caplog, word)
 @pytest.mark.parametrize("words", ["named d.a=5 d.b=no d.c=3", "d.a=5 d.b=no d.c=3 named"])
 def test_typed_value_follows_the_entry_that_a_named_config_made(ex, words):
     ex.add_named_config("named", {"d": {"a": "text", "b": True, "c": "Infinity"}})
-    ex.main(lambda: None)
-    config = ex.run_commandline(f"exp.py with {words}").config
-    assert config["d"] == {"a": "5", "b": False, "c": 3}
+    ex.add_config(d={"e": False, "f": "text"})  # another part of the dictionary, and one more:
+    ex.add_config(d={"g": 1})
+    config = ex.run_commandline(f"exp.py print_config with {words} d.e=no d.f=5").config
+    assert config["d"] == {"a": "5", "b": False, "c": 3, "e": False, "f": "5", "g": 1}
 
 
 @pytest.mark.parametrize("word", ["layers.3=1", "layers.-4=1", "d.y.list.1=0", "layers={3: 1}"])
