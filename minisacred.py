@@ -1233,7 +1233,7 @@ def _resolve(
         for keys, value in _leaves(fixed):
             if _join(*keys) not in summary.added:
                 rest = _placed(rest, keys, value)
-        with suppress(Exception):  # a source may need what was asked for
+        with suppress(Exception, SystemExit):  # a source may need what was asked for
             made, _ = _resolve(layers, rest, (), command, logger)
             summary.added -= {_join(*keys) for keys, _ in _leaves(made)}
     return config, summary
