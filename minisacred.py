@@ -1233,9 +1233,10 @@ def _resolve(
         for keys, value in _leaves(fixed):
             if _join(*keys) not in summary.added:
                 rest = _placed(rest, keys, value)
-        with suppress(Exception, SystemExit):  # a source may need what was asked for
-            made, _ = _resolve(layers, rest, (), command, logger)
-            summary.added -= {_join(*keys) for keys, _ in _leaves(made)}
+        for asked in ({}, rest):  # a loop needs its own variables, a hook what it goes by
+            with suppress(Exception, SystemExit):  # a source may need what was added
+                made, _ = _resolve(layers, asked, (), command, logger)
+                summary.added -= {_join(*keys) for keys, _ in _leaves(made)}
     return config, summary
 
 
@@ -1651,10 +1652,7 @@ def _packages(places: frozenset[str] | None) -> Config:
 
 
 def host_info_gatherer(name: str) -> Callable[[Function], Any]:
-    """Make what a function returns an entry of the host information.
-
-    For `Experiment(additional_host_info=[…])`; if it fails, the log says so.
-    """
+    """Make what a function returns host information, for `Experiment(additional_host_info=[…])`."""
 
     def named(function: Any) -> Any:
         function.name = name
@@ -1956,10 +1954,8 @@ class FileStorageObserver(_Recorder):
     """Records each run in a directory of its own, `basedir/<id>/`, as JSON and text files.
 
     Args:
-        resource_dir, source_dir: where these are stored once for all runs; `_resources` and
-            `_sources` in basedir by default.
-        copy_artifacts, copy_sources: if false, only paths are recorded, those of sources with
-            their MD5.
+        resource_dir, source_dir: `_resources` and `_sources` in basedir by default.
+        copy_artifacts, copy_sources: if false, only the paths (and MD5 of sources) are recorded.
     """
 
     def __init__(
@@ -2960,8 +2956,7 @@ def _load_run(basedir: Path, name: str) -> Config:
 def load_runs(basedir: Path) -> Iterator[Config]:
     """Yield a dictionary for each run in a directory, by id; damaged files are named in `error`.
 
-    Each has `_id`, the fields of run.json, `config`, `info`, `metrics` and `dir`. OSError where
-    there is no such directory.
+    Each has `_id`, the fields of run.json, `config`, `info`, `metrics`, `dir`. Raises OSError.
     """
     return (_load_run(basedir, name) for name in _run_names(basedir))
 
@@ -3017,8 +3012,7 @@ def _duration(seconds: float | None) -> str:
 #
 #     python exp.py [COMMAND] [options] [with UPDATE ...] [over SWEEP ...] [options]
 #
-# argparse takes the options out, wherever they are; `with` and `over` divide the other words. An
-# option is the same thing in a shell and in `Experiment.run(options=)`.
+# argparse takes the options out, wherever they are; `with` and `over` divide the other words.
 # ======================================================================================
 
 
@@ -3649,8 +3643,9 @@ def _resolve_request(
     layers = [(_split(top), part.configurations, part.config_hooks) for part, top in parts]
     recorded = request.recorded
     config, summary = _resolve(layers, request.updates, chosen, command, logger)
-    other = [_join(*k) for k, v in _leaves(recorded) if not _is_same(_get(config, k, _ABSENT), v)]
-    if other:
+    changes, other = _changes(_jsonable(config), recorded), []
+    if changes is not _ABSENT:
+        other = [_join(*keys) for keys, _ in _leaves(changes)]
         config, summary = _resolve(layers, recorded, chosen, command, logger)
     if not recorded:
         return config, summary, []
@@ -4065,8 +4060,7 @@ def _sweep(ex: Any, request: _Request) -> int:
 # ======================================================================================
 # 18. Experiment
 #
-# An ingredient with its entries at the root, which can be run: from Python by `run`, from a shell
-# by `run_commandline`. Both make a request and hand it to section 16.
+# An ingredient with its entries at the root, which can be run: it hands requests to section 16.
 # ======================================================================================
 
 
@@ -4337,14 +4331,9 @@ def _show(basedir: str, words: Sequence[str], options: Config) -> None:
     for line in lines:
         print(_cut(line, width))
     rows = [
-        {
-            "metrics": name,
-            "last": values[-1],
-            "min": min(values, key=_order),
-            "max": max(values, key=_order),
-        }
+        {"metrics": name, "last": values[-1], "min": ordered[0], "max": ordered[-1]}
         for name, metric in run["metrics"].items()
-        if (values := metric["values"])
+        if (values := metric["values"]) and (ordered := sorted(values, key=_order))
     ]
     if rows:
         print(_format_rows(rows[0], rows, width))

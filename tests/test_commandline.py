@@ -147,12 +147,13 @@ def test_options_of_the_experiment_win(capsys, tmp_path):
 
     @cli_option("-x", "--extra", is_flag=True)
     def extra(value, run):
-        seen.append((value, run.observers.append(RunObserver())))
+        seen.append(value)
+        run.observers.append(RunObserver())
 
     ex = Experiment("exp", additional_cli_options=[beta, extra], save_git_info=False)
     ex.main(lambda: seen.append("main"))
     ex.run_commandline("exp.py with seed=3 -b 5 --extra")
-    assert seen == [("5", 3, None), (True, None), "main"]
+    assert seen == [("5", 3, None), True, "main"]
     ex.run_commandline("exp.py --help")
     assert "Take the rate." in capsys.readouterr().out
     assert ex.run_commandline("exp.py --beta_rate=6 --extra -u").observers == []

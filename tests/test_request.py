@@ -17,8 +17,10 @@ def ex(ex):
 
     @ex.config
     def step_by_step():
-        steps = {"done": []}
-        steps["next"] = steps["done"].append(20)
+        steps, done = {}, []
+        for name in ("first", "second"):
+            steps[name] = 1
+            done.append(name)
 
     @ex.main
     def main(a, tree):
@@ -171,7 +173,8 @@ def test_start_queued_takes_what_a_config_hook_adds(ex, tmp_path, caplog, is_who
 
     @ex.config_hook
     def hook(config, command_name, logger):
-        return {**(config if is_whole else {}), "extra": {"b": config["a"] + 1}}
+        extra = {"extra": {"b": 6}} if config["a"] == 5 else {}
+        return {**(config if is_whole else {}), **extra}
 
     ex.queue(config_updates={"a": 5})
     ex.add_config(tree={"b": {"d": 4}})  # what was recorded is fixed, the hook's entry, too
@@ -273,15 +276,12 @@ def alive(run):
         ("--start-queued ../runs/1 -F", None, "../runs/1"),
     ],
 )
-def test_what_may_not_be_started_is_refused_and_left_as_it_is(
-    training, capsys, option, change, named
-):
+def test_what_may_not_be_started_is_refused_and_left(training, capsys, option, change, named):
     ex, files = training
     if change:
         (files.path / "run.json").write_text(json.dumps(change(files.run)))
-    contents = lambda: {
-        p: p.read_bytes() for p in files.path.parent.parent.rglob("*") if p.is_file()
-    }
+    place = files.path.parent.parent
+    contents = lambda: {p: p.read_bytes() for p in place.rglob("*") if p.is_file()}
     before, words = contents(), option if " " in option else f"{option} 1 -F"
     capsys.readouterr()
     with pytest.raises(SystemExit) as error:

@@ -506,10 +506,8 @@ def test_kill_at_any_moment_loses_nothing_that_was_written(place):
     rng, side = random.Random(os.getpid()), place.path / "side"
     for number in range(1, 9):
         side.write_text("")
-        with open(place.path / "terminal", "wb") as terminal:
-            process = place.start(
-                "exp.py", "-b", "0.02", "-i", number, stdout=terminal, stderr=terminal
-            )
+        with open(place.path / "terminal", "wb") as shown:
+            process = place.start("exp.py", "-b", "0.02", "-i", number, stdout=shown, stderr=shown)
         enough = rng.randrange(8000) if number % 4 else 0
         started = place.path / "runs" / str(number) / "run.json"
         wait_for(lambda: started.exists() and side.stat().st_size >= enough)
